@@ -1,0 +1,40 @@
+# syntax=docker/dockerfile:1
+
+# The oldest Python the project supports, and the one the lock files are made for.
+ARG PYTHON=python:3.11-slim-bookworm
+
+FROM ${PYTHON} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+WORKDIR /build
+
+# The dependencies come first: they change less often than the code, and so stay cached. The
+# environment has no pip of its own, because all of it goes into the final image.
+COPY requirements-worker.lock ./
+RUN python -m venv --without-pip /opt/zdk \
+    && pip --python /opt/zdk/bin/python install \
+        --require-hashes --only-binary :all: --requirement requirements-worker.lock
+
+COPY pyproject.toml README.md LICENSE ./
+COPY api_client ./api_client
+COPY worker ./worker
+COPY migrations ./migrations
+RUN pip wheel --no-deps --wheel-dir /wheels . \
+    && pip --python /opt/zdk/bin/python install --no-deps --no-index /wheels/*.whl \
+    && pip --python /opt/zdk/bin/python check
+
+
+FROM ${PYTHON}
+# The ids are fixed, so that a volume's files keep their owner from one image to the next.
+RUN groupadd --gid 10001 zdk \
+    && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /nonexistent \
+        --shell /usr/sbin/nologin zdk \
+    && install --directory --owner 10001 --group 10001 --mode 0750 /data /data/artifacts
+COPY --from=build /opt/zdk /opt/zdk
+ENV PATH=/opt/zdk/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    ZDK_ARTIFACTS_URL=file:///data/artifacts
+USER 10001:10001
+WORKDIR /data
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["zdk"]
+CMD ["worker"]

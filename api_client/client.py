@@ -1,0 +1,291 @@
+"""The client: wires outbox, transport and the two method groups."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import entry_points
+from types import TracebackType
+from typing import Any
+
+from api_client.artifacts import Artifacts
+from api_client.contract import codec
+from api_client.contract.checks import check_count
+from api_client.contract.codec import check_message_id
+from api_client.contract.errors import InvalidRequest, Unavailable
+from api_client.contract.limits import MAX_STATUS_IDS
+from api_client.contract.operations import MessageStatus
+from api_client.contract.outcomes import MessageState
+from api_client.outbox.files import open_journals
+from api_client.outbox.outbox import Outbox, OutboxOptions
+from api_client.outbox.schedule import ScheduleOptions
+from api_client.receipts import Receipt
+from api_client.requests import Requests
+from api_client.sessions import Sessions
+from api_client.transport.base import Transport
+
+#: Seconds that a client which was never closed may take to send what it holds at exit.
+_EXIT_SECONDS = 5.0
+
+OutboxPlace = str | os.PathLike[str] | None
+
+
+class StorageClient:
+    """Stores sessions and artifacts through workers, without making the caller wait.
+
+    Every method of ``sessions`` and ``artifacts`` returns a `Receipt` at once. One client serves
+    all threads and event loops of a process. A forked child that uses the client gets an outbox
+    of its own, unless ``outbox`` is a single file.
+
+    Parameters:
+        broker_url: the Celery broker, such as ``redis://localhost:6379/0``.
+        outbox: where operations are kept until confirmed: a file, or a folder that the processes
+            of one host share. None keeps them in memory.
+        result_url: the Redis that holds results; the broker if None.
+        block: seconds that a method may wait for room in a full outbox before `OutboxFull`.
+        wait_timeout: seconds after which ``receipt.result()`` and ``await receipt`` give up if
+            they were given no timeout.
+        read_timeout: seconds after which a load or a listing without a reply fails.
+        max_operations, max_bytes: what the outbox may hold.
+        window: messages on their way at a time.
+
+    Raises:
+        Unavailable: the outbox is in use by another client, or cannot be opened.
+        InvalidRequest: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        broker_url: str,
+        outbox: OutboxPlace = None,
+        *,
+        result_url: str | None = None,
+        block: float = 0.0,
+        wait_timeout: float = 60.0,
+        read_timeout: float = 30.0,
+        max_operations: int = 100_000,
+        max_bytes: int = 256 * 1024 * 1024,
+        window: int = 8,
+    ):
+        if not isinstance(broker_url, str) or "://" not in broker_url:
+            raise InvalidRequest(
+                "broker_url must be a URL such as redis://localhost:6379/0", field="broker_url"
+            )
+        results = result_url or broker_url
+        if not results.startswith(("redis://", "rediss://", "unix://")):
+            raise InvalidRequest(
+                "result_url must be a Redis URL; with another broker, give one", field="result_url"
+            )
+        self._wire(
+            partial(_celery_transport, broker_url, results),
+            outbox,
+            block=block,
+            wait_timeout=wait_timeout,
+            read_timeout=read_timeout,
+            options=_options(max_operations, max_bytes, window),
+        )
+
+    @classmethod
+    def from_env(cls, **options: Any) -> StorageClient:
+        """A client set up by ``ZDK_BROKER_URL``, ``ZDK_RESULT_URL`` and ``ZDK_OUTBOX``.
+
+        Parameters:
+            options: as of the class; they override the environment.
+
+        Raises:
+            InvalidRequest: ``ZDK_BROKER_URL`` is not set.
+        """
+        broker_url = options.pop("broker_url", None) or os.environ.get("ZDK_BROKER_URL")
+        if not broker_url:
+            raise InvalidRequest(
+                "ZDK_BROKER_URL is not set; `zdk up` prints the exports a client needs",
+                field="ZDK_BROKER_URL",
+            )
+        options.setdefault("result_url", os.environ.get("ZDK_RESULT_URL") or None)
+        options.setdefault("outbox", os.environ.get("ZDK_OUTBOX") or None)
+        return cls(broker_url, **options)
+
+    @classmethod
+    def local(
+        cls,
+        database_url: str = "sqlite://",
+        artifacts_url: str = "memory://",
+        outbox: OutboxPlace = None,
+        *,
+        block: float = 0.0,
+        wait_timeout: float = 60.0,
+        read_timeout: float = 30.0,
+        max_operations: int = 100_000,
+        max_bytes: int = 256 * 1024 * 1024,
+        window: int = 8,
+    ) -> StorageClient:
+        """A client that runs the worker's code in this process; no broker, no worker.
+
+        The database is migrated to the present schema first. Needs the extra ``worker``.
+
+        Parameters:
+            database_url: ``sqlite:///path``, ``sqlite://`` (in memory) or
+                ``postgresql+psycopg2://...``.
+            artifacts_url: ``file:///folder`` or ``memory://``.
+            outbox and the rest: as of the class. Without an outbox file, ``accepted`` resolves
+                only when the operation is applied.
+
+        Raises:
+            Unavailable: the extra ``worker`` is not installed, or the database is down.
+            InvalidRequest: an argument is wrong.
+        """
+        client = cls.__new__(cls)
+        client._wire(
+            partial(_local_transport, database_url, artifacts_url),
+            outbox,
+            block=block,
+            wait_timeout=wait_timeout,
+            read_timeout=read_timeout,
+            options=_options(max_operations, max_bytes, window),
+        )
+        return client
+
+    def status(self, message_ids: Sequence[str]) -> Receipt[list[MessageState]]:
+        """Ask what became of messages, by the ``message_id`` of their receipts.
+
+        Parameters:
+            message_ids: at most `MAX_STATUS_IDS`.
+        """
+        ids = [*message_ids]
+        check_count(len(ids), "message_ids", most=MAX_STATUS_IDS)
+        for message_id in ids:
+            check_message_id(message_id)
+        query = MessageStatus(message_ids=ids)
+        decode = partial(codec.decode, kind=list[MessageState])
+        return self._requests.read(query, lambda _: False, decode)
+
+    @property
+    def pending(self) -> int:
+        """Operations in the outbox that have no outcome yet."""
+        return sum(outbox.pending for outbox in self._outboxes)
+
+    def flush(self, timeout: float = 30.0) -> int:
+        """Wait until all operations accepted so far have their outcome.
+
+        Blocks; in async code use ``await asyncio.to_thread(client.flush, 30)``.
+
+        Parameters:
+            timeout: seconds.
+
+        Returns the number of operations that still have none: 0 if all have.
+        """
+        return sum(outbox.flush(timeout) for outbox in self._current())
+
+    def close(self, timeout: float = 10.0) -> int:
+        """Flush for at most ``timeout`` seconds, and end.
+
+        Returns the number of operations without an outcome. With an outbox file they stay in it
+        and go on when it is opened again; without one they are lost, and their receipts say so.
+        """
+        if os.getpid() != self._pid:
+            # A forked child has neither the threads nor the right to the parent's files.
+            return 0
+        atexit.unregister(self._close_at_exit)
+        return sum(outbox.close(timeout) for outbox in self._outboxes)
+
+    def __enter__(self) -> StorageClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> StorageClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _wire(
+        self,
+        transport: Callable[[], Transport],
+        place: OutboxPlace,
+        *,
+        block: float,
+        wait_timeout: float,
+        read_timeout: float,
+        options: OutboxOptions,
+    ) -> None:
+        self._transport = transport
+        self._place = place
+        self._options = options
+        self._opening = threading.Lock()
+        self._open()
+        self._requests = Requests(
+            lambda: self._current()[0],
+            wait_timeout=wait_timeout,
+            read_timeout=read_timeout,
+            block=block,
+        )
+        self.sessions = Sessions(self._requests)
+        self.artifacts = Artifacts(self._requests)
+        # A program that ends without closing still sends what it holds.
+        atexit.register(self._close_at_exit)
+
+    def _open(self) -> None:
+        self._pid = os.getpid()
+        journals = open_journals(self._place)
+        self._outboxes: list[Outbox] = []
+        try:
+            for journal, spool in journals:
+                self._outboxes.append(Outbox(journal, spool, self._transport(), self._options))
+        except BaseException:
+            for outbox in self._outboxes:
+                outbox.close(0)
+            for journal, _ in journals[len(self._outboxes) :]:
+                journal.close()
+            raise
+
+    def _close_at_exit(self) -> None:
+        self.close(_EXIT_SECONDS)
+
+    def _current(self) -> list[Outbox]:
+        """The outboxes of this process; a forked child opens its own."""
+        if os.getpid() != self._pid:
+            with self._opening:
+                if os.getpid() != self._pid:
+                    self._open()
+        return self._outboxes
+
+
+def _options(max_operations: int, max_bytes: int, window: int) -> OutboxOptions:
+    check_count(max_operations, "max_operations", least=1)
+    check_count(max_bytes, "max_bytes", least=1)
+    check_count(window, "window", least=1)
+    return OutboxOptions(max_operations, max_bytes, ScheduleOptions(window=window))
+
+
+def _celery_transport(broker_url: str, result_url: str) -> Transport:
+    # Imported late: a local client needs no Celery, and the import is most of the client's own.
+    from api_client.transport.celery import CeleryTransport
+
+    return CeleryTransport(broker_url, result_url)
+
+
+def _local_transport(database_url: str, artifacts_url: str) -> Transport:
+    from api_client.transport.local import LocalTransport
+
+    for found in entry_points(group="zdk_storage.local"):
+        return LocalTransport(found.load()(database_url, artifacts_url))
+    raise Unavailable(
+        "a local client needs the worker's code: pip install 'zdk-storage[worker]'",
+        field="local",
+    )

@@ -1,0 +1,166 @@
+"""Checks that client and worker share: identifiers, numbers, JSON values, state.
+
+Every function raises `InvalidRequest` (or `TooLarge`) that names the field and the limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from api_client.contract.errors import InvalidRequest, TooLarge
+from api_client.contract.limits import (
+    MAX_COUNT,
+    MAX_CURSOR_BYTES,
+    MAX_ID_BYTES,
+    MAX_INTEGER_BITS,
+    MAX_JSON_DEPTH,
+    MAX_PAGE_SIZE,
+    MAX_STATE_KEY_BYTES,
+)
+
+
+def check_text(value: object, field: str, limit: int = MAX_ID_BYTES) -> None:
+    """Refuse ``value`` unless it is a non-empty string of at most ``limit`` UTF-8 bytes.
+
+    NUL is refused because PostgreSQL cannot store it in text, lone surrogates because they have
+    no UTF-8 form.
+    """
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{field} must be a string, not {type(value).__name__}", field=field)
+    if not value:
+        raise InvalidRequest(f"{field} must not be empty", field=field)
+    if "\x00" in value:
+        raise InvalidRequest(f"{field} must not contain NUL", field=field)
+    if len(value) > limit or utf8_length(value, field) > limit:
+        raise InvalidRequest(f"{field} exceeds {limit} bytes of UTF-8", field=field, limit=limit)
+
+
+def utf8_length(value: str, field: str) -> int:
+    """The UTF-8 length of ``value`` in bytes; a lone surrogate is refused."""
+    try:
+        return len(value) if value.isascii() else len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            f"{field} contains a lone surrogate, which has no UTF-8 form", field=field
+        ) from None
+
+
+def check_count(value: object, field: str, *, least: int = 0, most: int = MAX_COUNT) -> None:
+    """Refuse ``value`` unless it is an integer between ``least`` and ``most``, both included."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRequest(f"{field} must be an integer, not {type(value).__name__}", field=field)
+    if value < least:
+        raise InvalidRequest(f"{field} must be at least {least}", field=field, limit=least)
+    if value > most:
+        raise InvalidRequest(f"{field} must be at most {most}", field=field, limit=most)
+
+
+def check_time(value: object, field: str) -> None:
+    """Refuse ``value`` unless it is a datetime with a time zone."""
+    if not isinstance(value, datetime):
+        raise InvalidRequest(f"{field} must be a datetime, not {type(value).__name__}", field=field)
+    if value.tzinfo is None:
+        raise InvalidRequest(
+            f"{field} has no time zone; use datetime.now(timezone.utc)", field=field
+        )
+
+
+def check_json(value: Any, field: str, depth: int = MAX_JSON_DEPTH) -> None:
+    """Refuse ``value`` unless JSON can carry it without changing its meaning.
+
+    That is: str, bool, None, int up to `MAX_INTEGER_BITS`, finite float, and lists, tuples and
+    dicts with string keys of these, at most ``depth`` levels deep.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidRequest(f"{field} contains {value}, which JSON cannot carry", field=field)
+    elif isinstance(value, int):
+        if value.bit_length() > MAX_INTEGER_BITS:
+            raise InvalidRequest(
+                f"{field} contains an integer of more than {MAX_INTEGER_BITS} bits",
+                field=field,
+                limit=MAX_INTEGER_BITS,
+            )
+    elif isinstance(value, str):
+        return
+    elif depth == 0:
+        raise InvalidRequest(
+            f"{field} is nested deeper than {MAX_JSON_DEPTH} levels",
+            field=field,
+            limit=MAX_JSON_DEPTH,
+        )
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidRequest(
+                    f"{field} has a key of type {type(key).__name__}; JSON keys are strings",
+                    field=field,
+                )
+            check_json(item, field, depth - 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            check_json(item, field, depth - 1)
+    else:
+        raise InvalidRequest(
+            f"{field} contains a {type(value).__name__}, which is not JSON", field=field
+        )
+
+
+def encode_json(value: Any, field: str, limit: int) -> bytes:
+    """``value`` as JSON bytes, checked by `check_json` and against ``limit`` bytes."""
+    check_json(value, field)
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            f"{field} contains a lone surrogate, which has no UTF-8 form", field=field
+        ) from None
+    check_size(len(encoded), field, limit)
+    return encoded
+
+
+def check_size(size: int, field: str, limit: int) -> None:
+    """Refuse a ``size`` in bytes above ``limit``."""
+    if size > limit:
+        raise TooLarge(
+            f"{field} takes {size:,} bytes; the limit is {limit:,}", field=field, limit=limit
+        )
+
+
+def check_raw_depth(raw: bytes | msgspec.Raw, field: str) -> None:
+    """Refuse JSON text nested deeper than `MAX_JSON_DEPTH`; it has been checked to be JSON.
+
+    Counting brackets is enough to clear nearly all text without parsing it.
+    """
+    text = bytes(raw)
+    if text.count(b"{") + text.count(b"[") > MAX_JSON_DEPTH:
+        check_json(decode_json(text, field), field)
+
+
+def decode_json(text: bytes | str, field: str) -> Any:
+    """The value of JSON ``text``; text that is not JSON is refused."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidRequest(f"{field} is not JSON: {error}", field=field) from None
+
+
+def check_state_keys(keys: Mapping[str, object] | list[str], field: str) -> None:
+    """Refuse state keys that are not text within `MAX_STATE_KEY_BYTES`."""
+    for key in keys:
+        check_text(key, f"{field} key", MAX_STATE_KEY_BYTES)
+
+
+def check_page(limit: int, cursor: str | None) -> None:
+    """Refuse a page size outside 1 to `MAX_PAGE_SIZE`, or a cursor that cannot be one."""
+    check_count(limit, "limit", least=1, most=MAX_PAGE_SIZE)
+    if cursor is not None:
+        check_text(cursor, "cursor", MAX_CURSOR_BYTES)

@@ -1,0 +1,1 @@
+"""The client's durable queue: accepting, packing into messages, sending, confirming."""

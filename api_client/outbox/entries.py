@@ -1,0 +1,66 @@
+"""What the outbox holds: operations waiting, and messages on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from api_client.contract.codec import encode_message
+from api_client.contract.ordering import OrderingKey
+from api_client.receipts import Receipt
+from api_client.transport.base import BlobFile
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One write operation in the outbox.
+
+    Attributes:
+        id: its place in the order of issue.
+        keys: its ordering keys.
+        body: the operation as JSON; empty while its bytes are still being spooled.
+        receipt: the caller's, or None after a restart.
+        finish: makes the receipt's result of the outcome's JSON.
+        spooled: where an artifact's bytes wait, and what they are, if they are not in the body.
+    """
+
+    id: int
+    keys: frozenset[OrderingKey]
+    body: bytes
+    receipt: Receipt[Any] | None = None
+    finish: Callable[[msgspec.Raw], Any] | None = None
+    spooled: BlobFile | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes in a message."""
+        return len(self.body)
+
+
+@dataclass(slots=True, eq=False)
+class Dispatch:
+    """A message on its way: packed, perhaps sent, not yet confirmed.
+
+    Attributes:
+        id: the message id.
+        entries: its operations, in the order of issue.
+        attempts: how many times it has been sent.
+        due: when to send it (again), on the schedule's clock; infinite while it is being sent.
+    """
+
+    id: str
+    entries: list[Entry]
+    attempts: int = 0
+    due: float = float("inf")
+    body: bytes = field(default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        self.body = encode_message(self.id, (entry.body for entry in self.entries))
+
+    @property
+    def blobs(self) -> list[BlobFile]:
+        """The files whose bytes must be staged before it is sent."""
+        return [entry.spooled for entry in self.entries if entry.spooled is not None]

@@ -1,0 +1,50 @@
+"""Lets reads wait for the writes that were issued before them. Pure: no I/O, no threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from api_client.contract.ordering import OrderingKey
+
+
+class Fences:
+    """Callbacks that wait until given entries of given ordering keys have been confirmed."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[OrderingKey, list[_Fence]] = {}
+
+    def wait(self, points: Mapping[OrderingKey, int], then: Callable[[], None]) -> None:
+        """Call ``then`` once each key's entries up to the given id are confirmed; at once if
+        there are none."""
+        if not points:
+            then()
+            return
+        fence = _Fence(dict(points), then)
+        for key in points:
+            self._waiting.setdefault(key, []).append(fence)
+
+    def passed(self, confirmed: Iterable[tuple[OrderingKey, int]]) -> None:
+        """Note confirmed entries by key and id."""
+        for key, entry_id in confirmed:
+            fences = self._waiting.get(key)
+            if fences is None:
+                continue
+            left = [fence for fence in fences if not fence.passed(key, entry_id)]
+            if left:
+                self._waiting[key] = left
+            else:
+                del self._waiting[key]
+
+
+class _Fence:
+    def __init__(self, points: dict[OrderingKey, int], then: Callable[[], None]):
+        self._points = points
+        self._then = then
+
+    def passed(self, key: OrderingKey, entry_id: int) -> bool:
+        """Whether this key no longer holds the fence up."""
+        if self._points.get(key, 0) > entry_id:
+            return False
+        if self._points.pop(key, None) is not None and not self._points:
+            self._then()
+        return True

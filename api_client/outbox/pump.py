@@ -1,0 +1,332 @@
+"""The one thread that moves everything: intake, journal, packing, sending, confirming.
+
+Each turn takes what has happened since the last one, changes the pure schedule, makes the change
+durable in one journal transaction, and only then tells callers and the sender. A message is
+recorded before it is sent, because a resend must carry the same operations under the same id.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from api_client.contract.errors import StorageError, Unavailable, from_record
+from api_client.contract.ordering import OrderingKey
+from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
+from api_client.contract.records import new_id
+from api_client.outbox.entries import Dispatch, Entry
+from api_client.outbox.fences import Fences
+from api_client.outbox.inquiries import Inquiries, Inquiry
+from api_client.outbox.journal import Changes, Journal
+from api_client.outbox.schedule import Schedule, ScheduleOptions
+from api_client.outbox.spool import Spool
+from api_client.outbox.usage import Usage
+from api_client.threads import Workers
+from api_client.transport.base import Transport
+
+log = logging.getLogger(__name__)
+
+#: Seconds to pause after the journal could not be written.
+_JOURNAL_PAUSE = 1.0
+#: Seconds without a reply after which a query is sent again.
+_ASK_AGAIN = 5.0
+
+OnEntry = Callable[[OrderingKey], bool]
+
+
+class Pump:
+    """Owns the schedule; everything else reaches it through `post`.
+
+    Parameters:
+        journal, spool, transport: where operations are kept, where bytes wait, who carries them.
+        usage: told when operations leave.
+        options: how to pack and resend.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        spool: Spool,
+        transport: Transport,
+        usage: Usage,
+        options: ScheduleOptions,
+    ):
+        self._journal = journal
+        self._spool = spool
+        self._transport = transport
+        self._usage = usage
+        self._schedule = Schedule(options, new_id)
+        self._fences = Fences()
+        self._inquiries = Inquiries(_ASK_AGAIN)
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._changes = Changes()
+        self._resumes_at = 0.0
+        self._stopping = False
+        self._sender = Workers("zdk-sender", 1)
+        self._stager = Workers("zdk-stager", 2)
+        self._thread = threading.Thread(target=self._run, name="zdk-outbox", daemon=True)
+
+    def start(self, restored: list[Dispatch], waiting: list[Entry]) -> None:
+        """Begin with what a former client has left in the journal."""
+        now = time.monotonic()
+        for dispatch in restored:
+            self._schedule.restore(dispatch, now)
+        for entry in waiting:
+            self._schedule.add(entry)
+        self._transport.start(self._on_write_reply, self._on_query_reply)
+        self._thread.start()
+
+    def submit(self, entry: Entry, prepare: Callable[[Entry], None] | None = None) -> None:
+        """Take an entry; with ``prepare``, run that first, in another thread, to make its body."""
+        if prepare is None:
+            self._events.put(partial(self._added, entry))
+        else:
+            self._events.put(partial(self._schedule.add, entry))
+            self._stager.submit(partial(self._prepare, entry, prepare))
+
+    def ask(self, inquiry: Inquiry, after: OnEntry) -> None:
+        """Send a query once the writes before it, on the ordering keys that ``after`` picks, are
+        confirmed."""
+        self._events.put(partial(self._asked, inquiry, after))
+
+    def when_confirmed(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once all writes taken so far are confirmed."""
+        self._events.put(lambda: self._fences.wait(dict(self._schedule.pending()), then))
+
+    def stop(self, timeout: float) -> None:
+        """End the threads, and fail what is still open."""
+        self._events.put(self._stop)
+        self._thread.join(timeout)
+        self._sender.close(timeout)
+        self._stager.close(timeout)
+
+    # The loop
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+        except Exception as error:
+            log.exception("the outbox has stopped after an unexpected error")
+            self._fail_open(Unavailable(f"the outbox has stopped: {error!r}"))
+            raise
+
+    def _turn(self) -> None:
+        for event in self._wait():
+            event()
+        now = time.monotonic()
+        if now >= self._resumes_at:
+            self._changes.packed += self._schedule.pack()
+            self._commit(now)
+        for dispatch in self._schedule.due(now):
+            self._send(dispatch)
+        for inquiry in self._inquiries.due(now):
+            self._sender.submit(partial(self._send_query, inquiry))
+        for inquiry in self._inquiries.expired(now):
+            self._give_up(inquiry)
+
+    def _wait(self) -> list[Callable[[], None]]:
+        """All events there are, after waiting for one, or until something is due."""
+        times = [t for t in (self._schedule.next_due(), self._inquiries.next_due()) if t]
+        if self._changes:
+            times.append(self._resumes_at)
+        timeout = max(0.0, min(times) - time.monotonic()) if times else None
+        found = []
+        try:
+            found.append(self._events.get(timeout=timeout))
+            while True:
+                found.append(self._events.get_nowait())
+        except queue.Empty:
+            return found
+
+    def _commit(self, now: float) -> None:
+        changes, self._changes = self._changes, Changes()
+        if not changes:
+            return
+        try:
+            self._journal.commit(changes)
+        except Exception as error:
+            self._undo(changes, error)
+            self._resumes_at = now + _JOURNAL_PAUSE
+            return
+        if self._journal.durable:
+            for entry in changes.added:
+                if entry.receipt is not None:
+                    entry.receipt.accept()
+        for dispatch in changes.packed:
+            self._send(dispatch)
+
+    def _undo(self, changes: Changes, error: Exception) -> None:
+        """Nothing was recorded: refuse what is new, keep the rest for another try."""
+        log.error("the outbox cannot be written: %s", error)
+        self._schedule.unpack(changes.packed)
+        for entry in changes.added:
+            self._schedule.withdraw(entry)
+            self._refuse(entry, Unavailable(f"the outbox cannot be written: {error}"))
+        self._changes.confirmed = changes.confirmed
+
+    # What happens
+
+    def _added(self, entry: Entry) -> None:
+        self._schedule.add(entry)
+        self._changes.added.append(entry)
+
+    def _prepare(self, entry: Entry, prepare: Callable[[Entry], None]) -> None:
+        try:
+            prepare(entry)
+        except Exception as error:
+            refusal = error
+            if not isinstance(error, StorageError):
+                refusal = Unavailable(f"the artifact could not be read or kept: {error}")
+            self._events.put(partial(self._not_prepared, entry, refusal))
+        else:
+            self._events.put(partial(self._prepared, entry))
+
+    def _prepared(self, entry: Entry) -> None:
+        self._schedule.prepared(entry)
+        self._changes.added.append(entry)
+
+    def _not_prepared(self, entry: Entry, error: Exception) -> None:
+        self._schedule.withdraw(entry)
+        self._refuse(entry, error)
+
+    def _refuse(self, entry: Entry, error: Exception) -> None:
+        self._leave([entry])
+        if entry.receipt is not None:
+            entry.receipt.fail(error)
+
+    def _asked(self, inquiry: Inquiry, after: OnEntry) -> None:
+        self._inquiries.add(inquiry)
+        points = {key: last for key, last in self._schedule.pending().items() if after(key)}
+        self._fences.wait(points, lambda: self._inquiries.release(inquiry, time.monotonic()))
+
+    def _on_write_reply(self, message_id: str, reply: WriteReply) -> None:
+        self._events.put(partial(self._replied, message_id, reply))
+
+    def _on_query_reply(self, query_id: str, reply: QueryReply) -> None:
+        self._events.put(partial(self._answered, query_id, reply))
+
+    def _replied(self, message_id: str, reply: WriteReply) -> None:
+        now = time.monotonic()
+        if reply.missing:
+            self._schedule.failed(message_id, now)
+            return
+        dispatch = self._schedule.confirm(message_id, now)
+        if dispatch is None:
+            return
+        self._transport.forget(message_id)
+        outcomes = reply.outcomes
+        if reply.error is not None:
+            outcomes = [Outcome(error=reply.error)] * len(dispatch.entries)
+        for entry, outcome in zip(dispatch.entries, outcomes, strict=True):
+            _resolve(entry, outcome)
+        self._changes.confirmed.append(dispatch)
+        self._leave(dispatch.entries)
+
+    def _answered(self, query_id: str, reply: QueryReply) -> None:
+        inquiry = self._inquiries.take(query_id)
+        if inquiry is None:
+            return
+        self._transport.forget(query_id)
+        if reply.error is not None:
+            inquiry.receipt.fail(from_record(reply.error))
+        else:
+            _finish(inquiry.receipt, lambda: inquiry.finish(reply.ok))
+
+    def _leave(self, entries: list[Entry]) -> None:
+        self._fences.passed((key, entry.id) for entry in entries for key in entry.keys)
+        self._usage.release(len(entries), sum(entry.size for entry in entries))
+        self._spool.remove(entry.spooled for entry in entries if entry.spooled is not None)
+
+    def _give_up(self, inquiry: Inquiry) -> None:
+        self._transport.forget(inquiry.id)
+        waiting = "earlier writes are not applied yet" if inquiry.due is None else "no reply came"
+        inquiry.receipt.fail(
+            Unavailable(f"{waiting} within the read timeout; is a worker running? zdk doctor tells")
+        )
+
+    # Sending
+
+    def _send(self, dispatch: Dispatch) -> None:
+        for entry in dispatch.entries:
+            if entry.receipt is not None:
+                entry.receipt.message_id = dispatch.id
+        workers = self._stager if dispatch.blobs else self._sender
+        workers.submit(partial(self._send_message, dispatch))
+
+    def _send_message(self, dispatch: Dispatch) -> None:
+        try:
+            if dispatch.blobs:
+                self._transport.stage(dispatch.blobs)
+            self._transport.send_message(dispatch.id, dispatch.body)
+        except Exception as error:
+            self._events.put(partial(self._not_sent, dispatch, error))
+        else:
+            self._events.put(partial(self._sent, dispatch))
+
+    def _send_query(self, inquiry: Inquiry) -> None:
+        try:
+            self._transport.send_query(inquiry.id, inquiry.body)
+        except Exception as error:
+            log.info("a query could not be sent and will be sent again: %s", error)
+
+    def _sent(self, dispatch: Dispatch) -> None:
+        self._schedule.sent(dispatch.id, time.monotonic())
+        if self._transport.durable:
+            for entry in dispatch.entries:
+                if entry.receipt is not None:
+                    entry.receipt.accept()
+
+    def _not_sent(self, dispatch: Dispatch, error: Exception) -> None:
+        level = (
+            logging.INFO if dispatch.attempts or isinstance(error, StorageError) else logging.ERROR
+        )
+        log.log(level, "a message could not be sent and will be sent again: %s", error)
+        self._schedule.failed(dispatch.id, time.monotonic())
+
+    # The end
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._changes.packed = []
+        self._commit(time.monotonic())
+        kept = "it stays in the outbox and goes on when that is opened again"
+        lost = "it was not accepted; without an outbox file it is gone"
+        self._fail_open(
+            Unavailable(f"the client was closed; {kept if self._journal.durable else lost}")
+        )
+
+    def _fail_open(self, error: Unavailable) -> None:
+        entries = [e for d in self._schedule.on_way() for e in d.entries]
+        for entry in entries + self._schedule.waiting():
+            if entry.receipt is not None:
+                entry.receipt.fail(error)
+        for inquiry in self._inquiries.all():
+            inquiry.receipt.fail(Unavailable("the client was closed before the reply came"))
+
+
+def _resolve(entry: Entry, outcome: Outcome) -> None:
+    if outcome.error is not None:
+        error = from_record(outcome.error)
+        if entry.receipt is None:
+            log.warning("operation %d of a former client failed: %s", entry.id, error)
+        else:
+            entry.receipt.fail(error)
+    elif entry.receipt is not None and entry.finish is not None:
+        finish, ok = entry.finish, outcome.ok
+        _finish(entry.receipt, lambda: finish(ok))
+
+
+def _finish(receipt: Any, result: Callable[[], Any]) -> None:
+    """Resolve a receipt; a reply that this release cannot read becomes its error."""
+    try:
+        value = result()
+    except Exception as error:
+        receipt.fail(error)
+    else:
+        receipt.succeed(value)

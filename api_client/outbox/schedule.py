@@ -1,0 +1,260 @@
+"""Which operation may leave when. Pure: no I/O, no threads; the clock is handed in.
+
+Stop-and-wait per ordering key, pipelined across keys: no two unconfirmed messages share a key.
+Operations for a busy key gather and leave together once it is free, so batches grow under load
+and vanish when idle. A bounded window of unconfirmed messages limits what the broker can hold.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from api_client.contract.ordering import OrderingKey
+from api_client.outbox.entries import Dispatch, Entry
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """How messages are packed and resent.
+
+    Attributes:
+        window: unconfirmed messages at a time.
+        operations: at most so many in one message.
+        message_bytes: a message is closed before it exceeds this, unless it holds but one.
+        resend_after: seconds after the first sending until the second; each further wait is
+            twice as long, and jittered.
+        resend_at_most: seconds of the longest wait.
+        retry_after: seconds until a failed sending is tried again; doubles up to
+            ``retry_at_most``.
+    """
+
+    window: int = 8
+    operations: int = 500
+    message_bytes: int = 1024 * 1024
+    resend_after: float = 5.0
+    resend_at_most: float = 900.0
+    retry_after: float = 0.2
+    retry_at_most: float = 5.0
+
+
+class Schedule:
+    """The operations that wait and the messages on their way.
+
+    Parameters:
+        options: how to pack and resend.
+        new_id: makes message ids.
+        jitter: makes a random number from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        options: ScheduleOptions,
+        new_id: Callable[[], str],
+        jitter: Callable[[], float] = random.random,
+    ):
+        self._options = options
+        self._new_id = new_id
+        self._jitter = jitter
+        #: Entries that wait, by ordering key, in the order of issue.
+        self._waiting: dict[OrderingKey, deque[Entry]] = {}
+        #: Entries that may leave now, as a heap by id.
+        self._ready: list[tuple[int, Entry]] = []
+        #: Keys of unconfirmed messages.
+        self._busy: set[OrderingKey] = set()
+        self._on_way: dict[str, Dispatch] = {}
+        #: The last entry not yet confirmed, by ordering key.
+        self._last: dict[OrderingKey, int] = {}
+        self._failures: dict[str, int] = {}
+
+    @property
+    def unconfirmed(self) -> int:
+        """Messages on their way."""
+        return len(self._on_way)
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry; ids must rise. One without a body holds its place until `prepared`."""
+        for key in entry.keys:
+            self._waiting.setdefault(key, deque()).append(entry)
+            self._last[key] = entry.id
+        self._offer(entry, self._ready)
+
+    def prepared(self, entry: Entry) -> None:
+        """Note that the body of an entry added before is there now."""
+        self._offer(entry, self._ready)
+
+    def withdraw(self, entry: Entry) -> None:
+        """Drop an entry whose body could not be made."""
+        freed = [key for key in entry.keys if self._waiting[key][0] is entry]
+        for key in entry.keys:
+            self._waiting[key].remove(entry)
+            self._last[key] = self._newest(key)
+            if not self._last[key]:
+                del self._last[key]
+        self._release(freed)
+
+    def restore(self, dispatch: Dispatch, now: float) -> None:
+        """Take a message that was on its way when the outbox was closed; send it again."""
+        dispatch.due = now
+        self._on_way[dispatch.id] = dispatch
+        for entry in dispatch.entries:
+            self._busy |= entry.keys
+            for key in entry.keys:
+                self._last[key] = max(entry.id, self._last.get(key, 0))
+
+    def pack(self) -> list[Dispatch]:
+        """Form as many messages as the window and the waiting entries allow."""
+        packed = []
+        while self._ready and len(self._on_way) < self._options.window:
+            dispatch = self._pack_one()
+            self._on_way[dispatch.id] = dispatch
+            packed.append(dispatch)
+        return packed
+
+    def unpack(self, dispatches: Iterable[Dispatch]) -> None:
+        """Take back messages just packed, whose packing could not be recorded."""
+        entries = [entry for d in dispatches for entry in d.entries]
+        for dispatch in dispatches:
+            del self._on_way[dispatch.id]
+        for entry in reversed(entries):
+            self._busy -= entry.keys
+            for key in entry.keys:
+                self._waiting.setdefault(key, deque()).appendleft(entry)
+        for entry in entries:
+            self._offer(entry, self._ready)
+
+    def waiting(self) -> list[Entry]:
+        """All entries that are not in a message yet, in the order of issue."""
+        found = {entry.id: entry for queue in self._waiting.values() for entry in queue}
+        return [found[entry_id] for entry_id in sorted(found)]
+
+    def on_way(self) -> list[Dispatch]:
+        """All messages that are not confirmed yet."""
+        return list(self._on_way.values())
+
+    def sent(self, message_id: str, now: float) -> None:
+        """Note a sending that succeeded, so far as the sender can tell."""
+        dispatch = self._on_way.get(message_id)
+        if dispatch is None:
+            return
+        self._failures.pop(message_id, None)
+        dispatch.attempts += 1
+        wait = self._options.resend_after * 2 ** (dispatch.attempts - 1)
+        dispatch.due = now + self._jittered(min(wait, self._options.resend_at_most))
+
+    def failed(self, message_id: str, now: float) -> None:
+        """Note a sending that failed; it is tried again after a pause."""
+        dispatch = self._on_way.get(message_id)
+        if dispatch is None:
+            return
+        failures = self._failures.get(message_id, 0)
+        self._failures[message_id] = failures + 1
+        wait = self._options.retry_after * 2 ** min(failures, 16)
+        dispatch.due = now + self._jittered(min(wait, self._options.retry_at_most))
+
+    def confirm(self, message_id: str, now: float) -> Dispatch | None:
+        """Forget a message whose outcomes have come; None if they had come before.
+
+        Since workers are evidently alive, others that have waited long are sent again soon.
+        """
+        dispatch = self._on_way.pop(message_id, None)
+        if dispatch is None:
+            return None
+        self._failures.pop(message_id, None)
+        self._forget_last(dispatch.entries)
+        keys = frozenset().union(*(entry.keys for entry in dispatch.entries))
+        self._busy -= keys
+        self._release(keys)
+        soon = now + self._jittered(self._options.resend_after)
+        for other in self._on_way.values():
+            if other.due != float("inf"):
+                other.due = min(other.due, soon)
+        return dispatch
+
+    def due(self, now: float) -> list[Dispatch]:
+        """Messages to be sent again now. Each is then being sent until `sent` or `failed`."""
+        found = [dispatch for dispatch in self._on_way.values() if dispatch.due <= now]
+        for dispatch in found:
+            dispatch.due = float("inf")
+        return found
+
+    def next_due(self) -> float | None:
+        """When `due` will next have something to give, if ever."""
+        times = [d.due for d in self._on_way.values() if d.due != float("inf")]
+        return min(times, default=None)
+
+    def pending(self) -> dict[OrderingKey, int]:
+        """The last unconfirmed entry of every ordering key that has one."""
+        return self._last
+
+    def _pack_one(self) -> Dispatch:
+        entries: list[Entry] = []
+        claimed: set[OrderingKey] = set()
+        size = 0
+        # Entries that may go with this message because it holds their predecessors.
+        following: list[tuple[int, Entry]] = []
+        while len(entries) < self._options.operations:
+            heap = min((h for h in (self._ready, following) if h), default=None)
+            if heap is None:
+                break
+            entry = heap[0][1]
+            if entries and size + entry.size > self._options.message_bytes:
+                break
+            heapq.heappop(heap)
+            entries.append(entry)
+            size += entry.size
+            claimed |= entry.keys
+            self._take(entry, following)
+        self._busy |= claimed
+        return Dispatch(self._new_id(), entries)
+
+    def _take(self, entry: Entry, following: list[tuple[int, Entry]]) -> None:
+        """Take ``entry`` out of its queues; what comes next there may follow it at once."""
+        for key in entry.keys:
+            self._waiting[key].popleft()
+        successors: dict[int, Entry] = {}
+        for key in entry.keys:
+            queue = self._waiting[key]
+            if queue:
+                successors[queue[0].id] = queue[0]
+            else:
+                del self._waiting[key]
+        for successor in successors.values():
+            self._offer(successor, following)
+
+    def _release(self, keys: Iterable[OrderingKey]) -> None:
+        heads: dict[int, Entry] = {}
+        for key in keys:
+            queue = self._waiting.get(key)
+            if queue:
+                heads[queue[0].id] = queue[0]
+            elif queue is not None:
+                del self._waiting[key]
+        for head in heads.values():
+            self._offer(head, self._ready)
+
+    def _offer(self, entry: Entry, heap: list[tuple[int, Entry]]) -> None:
+        """Put ``entry`` on ``heap`` if it is first for all its keys and none of them is busy."""
+        if not entry.body or not self._busy.isdisjoint(entry.keys):
+            return
+        if all(self._waiting[key][0] is entry for key in entry.keys):
+            heapq.heappush(heap, (entry.id, entry))
+
+    def _newest(self, key: OrderingKey) -> int:
+        """The last entry of ``key`` that waits or is on its way; 0 if there is none."""
+        if self._waiting[key]:
+            return self._waiting[key][-1].id
+        on_way = (e.id for d in self._on_way.values() for e in d.entries if key in e.keys)
+        return max(on_way, default=0)
+
+    def _forget_last(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            for key in entry.keys:
+                if self._last.get(key) == entry.id:
+                    del self._last[key]
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * (1.0 + self._jitter() / 4)

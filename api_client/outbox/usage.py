@@ -1,0 +1,61 @@
+"""How full the outbox is."""
+
+from __future__ import annotations
+
+import threading
+
+from api_client.contract.errors import OutboxFull
+
+
+class Usage:
+    """Counts the operations and bytes in the outbox, and makes callers wait or fail when full.
+
+    Parameters:
+        max_operations, max_bytes: the limits.
+    """
+
+    def __init__(self, max_operations: int, max_bytes: int):
+        self._limits = (max_operations, max_bytes)
+        self._room = threading.Condition()
+        self.operations = 0
+        self.bytes = 0
+
+    def reserve(self, size: int, block: float) -> None:
+        """Count one operation of ``size`` bytes, waiting up to ``block`` seconds for room.
+
+        Raises:
+            OutboxFull: there is still no room.
+        """
+        with self._room:
+            if not self._fits(size) and not self._room.wait_for(lambda: self._fits(size), block):
+                max_operations, max_bytes = self._limits
+                full = self.operations >= max_operations
+                raise OutboxFull(
+                    f"the outbox holds {self.operations:,} operations and {self.bytes:,} bytes; "
+                    f"its limits are {max_operations:,} and {max_bytes:,}. Workers are too few or "
+                    "down (zdk doctor tells), or the limits too low",
+                    field="max_operations" if full else "max_bytes",
+                    limit=max_operations if full else max_bytes,
+                )
+            self.operations += 1
+            self.bytes += size
+
+    def count(self, operations: int, size: int) -> None:
+        """Count operations that were found on opening, whatever the limits."""
+        with self._room:
+            self.operations += operations
+            self.bytes += size
+
+    def release(self, operations: int, size: int) -> None:
+        """Count operations that have left."""
+        with self._room:
+            self.operations -= operations
+            self.bytes -= size
+            self._room.notify_all()
+
+    def _fits(self, size: int) -> bool:
+        max_operations, max_bytes = self._limits
+        # An operation larger than the whole limit may enter when nothing else is there.
+        return self.operations < max_operations and (
+            self.bytes + size <= max_bytes or self.operations == 0
+        )

@@ -1,0 +1,139 @@
+"""What the two method groups share: handing operations and queries to the outbox."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from api_client.contract import codec
+from api_client.contract.operations import Query, WriteOperation
+from api_client.contract.ordering import OrderingKey, ordering_keys
+from api_client.outbox.entries import Entry
+from api_client.outbox.outbox import Outbox
+from api_client.outbox.spool import Spool
+from api_client.receipts import Receipt
+
+T = TypeVar("T")
+
+
+class Requests:
+    """Makes a receipt for each request and hands the request over.
+
+    Parameters:
+        outbox: gives the outbox of the present process.
+        wait_timeout: seconds after which a wait without a timeout of its own gives up.
+        read_timeout: seconds after which a query without a reply fails.
+        block: seconds to wait for room in a full outbox.
+    """
+
+    def __init__(
+        self,
+        outbox: Callable[[], Outbox],
+        *,
+        wait_timeout: float,
+        read_timeout: float,
+        block: float,
+    ):
+        self._outbox = outbox
+        self._wait_timeout = wait_timeout
+        self._read_timeout = read_timeout
+        self._block = block
+
+    def receipt(self) -> Receipt[Any]:
+        """A receipt that waits as long as this client's receipts do."""
+        return Receipt(self._wait_timeout)
+
+    def write(
+        self,
+        operation: WriteOperation,
+        finish: Callable[[msgspec.Raw], T],
+        state_keys: list[str] | None = None,
+    ) -> Receipt[T]:
+        """Submit a write operation.
+
+        Parameters:
+            finish: makes the receipt's result of the outcome's JSON.
+            state_keys: those its events touch.
+        """
+        receipt: Receipt[T] = self.receipt()
+        body = codec.encode_operation(operation)
+        keys = ordering_keys(operation, state_keys or ())
+        self._outbox().submit(body, keys, receipt, finish, self._block)
+        return receipt
+
+    def write_spooled(
+        self,
+        prepare: Callable[[Entry, Spool], None],
+        keys: frozenset[OrderingKey],
+        finish: Callable[[msgspec.Raw], T],
+    ) -> Receipt[T]:
+        """Submit a write operation whose body ``prepare`` makes in another thread."""
+        receipt: Receipt[T] = self.receipt()
+        self._outbox().submit_spooled(prepare, keys, receipt, finish, self._block)
+        return receipt
+
+    def read(
+        self,
+        query: Query,
+        after: Callable[[OrderingKey], bool],
+        finish: Callable[[msgspec.Raw], T],
+    ) -> Receipt[T]:
+        """Send a query once this client's own writes on the ordering keys that ``after`` picks
+        are applied."""
+        receipt: Receipt[T] = self.receipt()
+        body = codec.encode_query(query)
+        self._outbox().ask(body, after, receipt, finish, self._read_timeout)
+        return receipt
+
+    def read_on(
+        self,
+        first: Query,
+        after: Callable[[OrderingKey], bool],
+        kind: type[Any],
+        step: Callable[[Any], Query | None],
+        result: Callable[[], T],
+    ) -> Receipt[T]:
+        """Send queries one after another until ``step`` has no next one.
+
+        Parameters:
+            kind: the type of each reply.
+            step: takes a reply and returns the next query, or None after the last.
+            result: makes the receipt's result after the last reply.
+        """
+        receipt: Receipt[T] = self.receipt()
+        receipt.accept()
+
+        def ask(query: Query) -> None:
+            part = self.read(query, after, lambda raw: codec.decode(raw, kind))
+            part.add_done_callback(proceed)
+
+        def proceed(part: concurrent.futures.Future[Any]) -> None:
+            try:
+                following = step(part.result())
+                if following is None:
+                    receipt.succeed(result())
+                else:
+                    ask(following)
+            except Exception as error:
+                receipt.fail(error)
+
+        ask(first)
+        return receipt
+
+
+def within(app: str, user: str | None) -> Callable[[OrderingKey], bool]:
+    """Picks all ordering keys that can matter to a listing of an app or of one of its users."""
+
+    def after(key: OrderingKey) -> bool:
+        return key[1] == app and (user is None or len(key) == 2 or key[2] == user)
+
+    return after
+
+
+def on(*keys: OrderingKey) -> Callable[[OrderingKey], bool]:
+    """Picks the given ordering keys."""
+    wanted = frozenset(keys)
+    return lambda key: key in wanted

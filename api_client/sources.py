@@ -1,0 +1,162 @@
+"""Where an artifact's bytes come from: bytes, text, a path, an open file."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from api_client.contract.checks import check_size, utf8_length
+from api_client.contract.errors import InvalidRequest
+from api_client.contract.limits import MAX_ARTIFACT_BYTES, MAX_INLINE_BYTES
+
+#: What `ArtifactSource` accepts. A str is text, never a path.
+Data = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
+
+_CHUNK_BYTES = 1024 * 1024
+#: Enough of the beginning for every signature that puremagic knows.
+_HEAD_BYTES = 8192
+_TEXT = "text/plain; charset=utf-8"
+_BINARY = "application/octet-stream"
+
+
+@dataclass
+class ArtifactSource:
+    """Bytes to be saved: in memory if they are few, else in an open file of our own.
+
+    Attributes:
+        data: the bytes, or None if they are in a file.
+        head: the first of them, to guess a type by.
+        text: whether they were given as text.
+    """
+
+    data: bytes | None
+    head: bytes
+    text: bool = False
+    _descriptor: int = -1
+    _offset: int = 0
+
+    @property
+    def inline(self) -> bool:
+        """Whether the bytes are few enough to ride in the message."""
+        return self.data is not None and len(self.data) <= MAX_INLINE_BYTES
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes in order, once."""
+        if self.data is not None:
+            yield self.data
+            return
+        offset = self._offset
+        while chunk := os.pread(self._descriptor, _CHUNK_BYTES, offset):
+            offset += len(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def mime_type(self, name: str) -> str:
+        """The type by the name's ending, else by the first bytes, else text or binary."""
+        by_name, encoding = mimetypes.guess_type(name.replace("/", "_"))
+        if by_name is not None and encoding is None:
+            return by_name
+        if self.text:
+            return _TEXT
+        return _by_signature(self.head)
+
+
+def open_source(data: Data) -> ArtifactSource:
+    """The source for what a caller gave to ``save``.
+
+    A file is read from its present position to its end, through a descriptor of our own: the
+    caller may close it at once. A stream that is no file on disk is read here and now.
+
+    Raises:
+        InvalidRequest: the type is unsupported, a path cannot be read, or a file is in text mode.
+        TooLarge: it is larger than `MAX_ARTIFACT_BYTES`.
+    """
+    if isinstance(data, str):
+        utf8_length(data, "data")
+        encoded = data.encode()
+        return ArtifactSource(encoded, encoded[:_HEAD_BYTES], text=True)
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        copied = bytes(data)
+        return ArtifactSource(copied, copied[:_HEAD_BYTES])
+    if isinstance(data, os.PathLike):
+        return _from_path(Path(data))
+    if hasattr(data, "read"):
+        return _from_file(data)
+    raise InvalidRequest(
+        f"data must be bytes, str, a path (pathlib.Path) or an open file, "
+        f"not {type(data).__name__}",
+        field="data",
+    )
+
+
+def _from_path(path: Path) -> ArtifactSource:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"data: {path} cannot be read: {error}", field="data") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidRequest(f"data: {path} is not a regular file", field="data")
+    return _from_descriptor(descriptor, 0)
+
+
+def _from_file(file: Any) -> ArtifactSource:
+    if isinstance(file.read(0), str):
+        raise InvalidRequest("data is a file in text mode; open it with 'rb'", field="data")
+    try:
+        descriptor = file.fileno()
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except (AttributeError, OSError):
+        regular = False
+    if regular:
+        return _from_descriptor(os.dup(descriptor), file.tell())
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy, _CHUNK_BYTES)
+        copy.flush()
+        return _from_descriptor(os.dup(copy.fileno()), 0)
+
+
+def _from_descriptor(descriptor: int, offset: int) -> ArtifactSource:
+    size = max(0, os.fstat(descriptor).st_size - offset)
+    try:
+        check_size(size, "data", MAX_ARTIFACT_BYTES)
+        if size <= MAX_INLINE_BYTES:
+            data = os.pread(descriptor, MAX_INLINE_BYTES + 1, offset)
+            if len(data) <= MAX_INLINE_BYTES:
+                os.close(descriptor)
+                return ArtifactSource(data, data[:_HEAD_BYTES])
+        head = os.pread(descriptor, _HEAD_BYTES, offset)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return ArtifactSource(None, head, False, descriptor, offset)
+
+
+def _by_signature(head: bytes) -> str:
+    # Imported late: it reads its table of signatures on import, which most programs never need.
+    import puremagic
+
+    try:
+        found = puremagic.from_string(head, mime=True) if head else ""
+    except (puremagic.PureError, ValueError):
+        found = ""
+    if found:
+        return str(found)
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        # A character cut in half by the end of the head is still text.
+        return _TEXT if error.start >= len(head) - 3 and b"\x00" not in head else _BINARY
+    return _BINARY if b"\x00" in head or not head else _TEXT

@@ -1,0 +1,59 @@
+"""What every transport does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from api_client.contract.operations import BlobReference
+from api_client.contract.outcomes import QueryReply, WriteReply
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFile:
+    """A file with bytes too large for a message, and what they are."""
+
+    path: Path
+    reference: BlobReference
+
+
+#: Called with a message id and its reply, from any thread.
+OnWriteReply = Callable[[str, WriteReply], None]
+#: Called with a query id and its reply, from any thread.
+OnQueryReply = Callable[[str, QueryReply], None]
+
+
+class Transport(Protocol):
+    """Carries messages and queries to a worker. Every method but `start` may be called from any
+    thread, and each is bounded in time."""
+
+    #: Whether a message that `send_message` has taken survives this process.
+    durable: bool
+
+    def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
+        """Begin to hand replies to the two callbacks. Replies may be lost, late or doubled."""
+
+    def stage(self, blobs: Sequence[BlobFile]) -> None:
+        """Make these bytes reachable for the worker that will apply their message.
+
+        Raises:
+            Unavailable: that is not possible now.
+        """
+
+    def send_message(self, message_id: str, body: bytes) -> None:
+        """Hand a message over. It may be lost later; the outbox then sends it again.
+
+        Raises:
+            Unavailable: that is not possible now.
+        """
+
+    def send_query(self, query_id: str, body: bytes) -> None:
+        """Hand a query over, likewise."""
+
+    def forget(self, request_id: str) -> None:
+        """Stop waiting for the reply to a message or query."""
+
+    def close(self) -> None:
+        """Let go of connections and threads."""

@@ -1,0 +1,130 @@
+"""Messages and queries as Celery tasks; replies through the Redis result backend.
+
+The only module of the client that imports Celery. Replies are not awaited through Celery: its
+consumer subscribes to each task by itself, and can miss a reply between looking and subscribing
+(``celery/backends/redis.py``, ``_reconnect_pubsub``). `ResultReader` subscribes once.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from celery import Celery
+from kombu.exceptions import KombuError, OperationalError
+from kombu.serialization import register
+from redis.exceptions import RedisError
+
+from api_client.contract import codec
+from api_client.contract.errors import StorageError, Unavailable
+from api_client.contract.outcomes import QueryReply, WriteReply
+from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
+from api_client.transport.results import ResultReader
+from api_client.transport.staging import RedisStager
+
+log = logging.getLogger(__name__)
+
+#: Seconds; without them a silent broker is waited for without end (celery issue 4296).
+SOCKET_OPTIONS = {
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 3.0,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+
+class CeleryTransport:
+    """A `Transport` over a Celery broker.
+
+    Parameters:
+        broker_url: where tasks go.
+        result_url: the Redis that holds results and staged bytes.
+    """
+
+    #: The broker keeps what it has taken, as well as it is set up to.
+    durable = True
+
+    def __init__(self, broker_url: str, result_url: str):
+        # Whoever knows a task id can read its result, so ids cannot be guessed.
+        self._prefix = secrets.token_hex(16)
+        self._app = _celery_app(broker_url)
+        self._results = ResultReader(result_url, self._prefix, SOCKET_OPTIONS)
+        self._stager = RedisStager(self._results.redis)
+
+    def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
+        """See `Transport.start`."""
+
+        def on_result(request_id: str, result: msgspec.Raw) -> None:
+            kind, _, own_id = request_id.partition(".")
+            try:
+                if kind == "w":
+                    on_write(own_id, codec.decode(result, WriteReply))
+                else:
+                    on_query(own_id, codec.decode(result, QueryReply))
+            except StorageError as error:
+                log.error("a reply cannot be read by this release: %s", error)
+
+        self._results.start(on_result)
+
+    def stage(self, blobs: Sequence[BlobFile]) -> None:
+        """See `Transport.stage`. The bytes wait in Redis, in chunks."""
+        try:
+            self._stager.stage(blobs)
+        except RedisError as error:
+            raise Unavailable(f"bytes could not be staged in Redis: {error}") from error
+
+    def send_message(self, message_id: str, body: bytes) -> None:
+        """See `Transport.send_message`."""
+        self._send(codec.WRITE_TASK, codec.WRITE_QUEUE, f"w.{message_id}", body)
+
+    def send_query(self, query_id: str, body: bytes) -> None:
+        """See `Transport.send_query`."""
+        self._send(codec.READ_TASK, codec.READ_QUEUE, f"r.{query_id}", body)
+
+    def forget(self, request_id: str) -> None:
+        """See `Transport.forget`. Its result is deleted from Redis."""
+        self._results.forget(f"w.{request_id}")
+        self._results.forget(f"r.{request_id}")
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._results.close()
+        self._app.close()
+
+    def _send(self, task: str, queue: str, request_id: str, body: bytes) -> None:
+        self._results.expect(request_id)
+        try:
+            self._app.send_task(
+                task,
+                args=(msgspec.Raw(body),),
+                queue=queue,
+                task_id=f"{self._prefix}.{request_id}",
+                serializer=codec.BODY_SERIALIZER,
+                # Celery would otherwise format the whole body for its logs.
+                argsrepr="",
+                kwargsrepr="",
+                # The outbox decides when to send again.
+                retry=False,
+            )
+        except (OperationalError, KombuError, OSError, RedisError) as error:
+            raise Unavailable(f"the broker cannot be reached: {error}") from error
+
+
+def _celery_app(broker_url: str) -> Celery:
+    register(codec.BODY_SERIALIZER, codec.encode_body, codec.decode_body, codec.BODY_CONTENT_TYPE)
+    app = Celery("zdk-client", broker=broker_url, set_as_current=False)
+    options: dict[str, Any] = dict(SOCKET_OPTIONS) if _is_redis(broker_url) else {}
+    app.conf.update(
+        broker_transport_options=options,
+        broker_connection_timeout=3.0,
+        # Replies are read by ResultReader; Celery need not know where.
+        result_backend=None,
+    )
+    return app
+
+
+def _is_redis(url: str) -> bool:
+    return url.startswith(("redis", "valkey", "sentinel"))

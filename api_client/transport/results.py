@@ -1,0 +1,142 @@
+"""Reads the results of this client's tasks from the Redis result backend, as they come.
+
+Celery's backend stores a result under ``celery-task-meta-<task id>`` and publishes it on a
+channel of that name (``celery/backends/redis.py``, ``_set``). Task ids of one client begin with a
+random prefix, so one pattern subscription, made once, hears them all. What was missed while the
+connection was down is fetched by key.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from redis import Redis
+from redis.client import PubSub
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+
+_KEY = "celery-task-meta-"
+#: Seconds without a reply after which it is looked for by key, in case it was missed.
+_LOOK_AFTER = 2.0
+#: Seconds between two tries to reach Redis.
+_RECONNECT_PAUSE = 0.5
+_CLOSE_SECONDS = 10.0
+
+#: Called with a request id and the task's result as JSON.
+OnResult = Callable[[str, msgspec.Raw], None]
+
+
+class _Meta(msgspec.Struct):
+    """The parts of Celery's stored result that matter here."""
+
+    status: str
+    result: msgspec.Raw
+
+
+class ResultReader:
+    """Hands out results of tasks whose id is ``<prefix>.<request id>``.
+
+    Parameters:
+        url: of the Redis result backend.
+        prefix: of this client's task ids.
+        options: of the connection, as redis-py takes them.
+    """
+
+    def __init__(self, url: str, prefix: str, options: Mapping[str, Any]):
+        self.redis = Redis.from_url(url, **options)
+        self._prefix = f"{_KEY}{prefix}."
+        self._expected: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._forgotten: deque[str] = deque()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, on_result: OnResult) -> None:
+        """Begin to read, in a thread of its own."""
+        self._on_result = on_result
+        self._thread = threading.Thread(target=self._run, name="zdk-results", daemon=True)
+        self._thread.start()
+
+    def expect(self, request_id: str) -> None:
+        """Look for a result by key too, from now on."""
+        with self._lock:
+            self._expected[request_id] = time.monotonic() + _LOOK_AFTER
+
+    def forget(self, request_id: str) -> None:
+        """Stop expecting a result, and delete it soon."""
+        with self._lock:
+            if self._expected.pop(request_id, None) is not None:
+                self._forgotten.append(self._prefix + request_id)
+
+    def close(self) -> None:
+        """Delete what was forgotten, and end."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_SECONDS)
+        self.redis.close()
+
+    def _run(self) -> None:
+        complained = False
+        while not self._closed.is_set():
+            try:
+                self._listen()
+                complained = False
+            except RedisError as error:
+                if not complained:
+                    log.warning("results cannot be read, trying again: %s", error)
+                complained = True
+                self._closed.wait(_RECONNECT_PAUSE)
+
+    def _listen(self) -> None:
+        pubsub: PubSub = self.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        with pubsub:
+            pubsub.psubscribe(f"{self._prefix}*")
+            # The first message confirms the subscription; what came before is fetched by key.
+            pubsub.get_message(timeout=_LOOK_AFTER)
+            self._look(everything=True)
+            while not self._closed.is_set():
+                message = pubsub.get_message(timeout=0.5)
+                if message is not None:
+                    self._hand_out(message["channel"].decode(), message["data"])
+                else:
+                    self._look(everything=False)
+                    self._delete_forgotten()
+        self._delete_forgotten()
+
+    def _look(self, *, everything: bool) -> None:
+        now = time.monotonic()
+        with self._lock:
+            wanted = [r for r, due in self._expected.items() if everything or due <= now]
+            self._expected.update(dict.fromkeys(wanted, now + _LOOK_AFTER))
+        if not wanted:
+            return
+        keys = [self._prefix + request_id for request_id in wanted]
+        for key, data in zip(keys, self.redis.mget(keys), strict=True):
+            if data is not None:
+                self._hand_out(key, data)
+
+    def _hand_out(self, key: str, data: bytes | str) -> None:
+        try:
+            meta = msgspec.json.decode(data, type=_Meta)
+        except msgspec.MsgspecError as error:
+            log.error("a result cannot be read: %s", error)
+            return
+        if meta.status == "SUCCESS":
+            self._on_result(key.removeprefix(self._prefix), meta.result)
+        elif meta.status == "FAILURE":
+            # The outbox sends the message again; the worker's log has the details.
+            log.warning("a task failed: %s", bytes(meta.result)[:500].decode(errors="replace"))
+
+    def _delete_forgotten(self) -> None:
+        keys: list[str] = []
+        while self._forgotten and len(keys) < 1000:
+            keys.append(self._forgotten.popleft())
+        if keys:
+            self.redis.unlink(*keys)

@@ -1,0 +1,1 @@
+"""Alembic's revisions; `worker.schema` is where they lead."""

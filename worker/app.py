@@ -1,0 +1,94 @@
+"""The Celery app. Each setting that differs from Celery's default has its reason beside it."""
+
+from __future__ import annotations
+
+import msgspec
+from celery import Celery
+from kombu import Exchange, Queue
+from kombu.serialization import register
+
+from api_client.contract import codec
+from worker.settings import Settings
+
+#: Seconds; without them a silent broker is waited for without end (celery issue 4296).
+_SOCKET: dict[str, object] = {
+    "socket_timeout": 30.0,
+    "socket_connect_timeout": 3.0,
+    "socket_keepalive": True,
+}
+
+
+def make_app(settings: Settings) -> Celery:
+    """The app of a worker with ``settings``; its tasks are in `worker.tasks`."""
+    register(codec.BODY_SERIALIZER, codec.encode_body, codec.decode_body, codec.BODY_CONTENT_TYPE)
+    register(
+        codec.RESULT_SERIALIZER, codec.encode_body, msgspec.json.decode, codec.RESULT_CONTENT_TYPE
+    )
+    app = Celery("zdk-storage", broker=settings.broker_url, backend=settings.results)
+    app.conf.update(_delivery(settings) | _connections(settings) | _content(settings))
+    return app
+
+
+def _delivery(settings: Settings) -> dict[str, object]:
+    queues = (codec.WRITE_QUEUE, codec.READ_QUEUE)
+    return {
+        "task_queues": tuple(Queue(name, Exchange(name), routing_key=name) for name in queues),
+        "task_default_queue": codec.WRITE_QUEUE,
+        "task_routes": {
+            codec.WRITE_TASK: {"queue": codec.WRITE_QUEUE},
+            codec.READ_TASK: {"queue": codec.READ_QUEUE},
+        },
+        # A message is acknowledged when its effect is committed, not when it is received.
+        "task_acks_late": True,
+        # A hanging task is killed, and its message goes to another process.
+        "task_acks_on_timeout": False,
+        "task_time_limit": settings.time_limit,
+        # A killed pool process is no fault of the message, but a message that kills every
+        # process it meets must not go round for ever: tasks say how often.
+        "task_retry_on_worker_lost": True,
+        "worker_prefetch_multiplier": settings.prefetch,
+        "worker_soft_shutdown_timeout": settings.shutdown_grace,
+        # Without remote control nobody at the broker can stop or reconfigure a worker.
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        # Work on hand after a lost connection is finished; the ledger makes the redelivery
+        # of the same message harmless.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+    }
+
+
+def _connections(settings: Settings) -> dict[str, object]:
+    redis = settings.broker_url.startswith(("redis", "valkey", "sentinel"))
+    transport: dict[str, object] = {}
+    if redis:
+        transport = _SOCKET | {
+            # Must outlast the longest task and the shutdown, or a message runs twice at once.
+            "visibility_timeout": 2 * settings.time_limit + settings.shutdown_grace,
+            # Look for lost messages every ten seconds instead of every hundred.
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "health_check_interval": 25,
+        }
+    return {
+        "broker_transport_options": transport,
+        "broker_connection_retry_on_startup": True,
+        # A worker outlives any outage of the broker; by default it stops after 100 tries.
+        "broker_connection_max_retries": None,
+        "redis_socket_timeout": 30.0,
+        "redis_socket_connect_timeout": 3.0,
+        "redis_socket_keepalive": True,
+        "redis_backend_health_check_interval": 25,
+        "result_expires": settings.result_expires,
+    }
+
+
+def _content(settings: Settings) -> dict[str, object]:
+    return {
+        # JSON only: nothing that a publisher sends can name code.
+        "accept_content": ["json", codec.BODY_SERIALIZER],
+        "task_serializer": codec.BODY_SERIALIZER,
+        # Plain JSON in Redis, which any language reads.
+        "result_serializer": codec.RESULT_SERIALIZER,
+        "result_accept_content": ["json", codec.RESULT_SERIALIZER],
+    }

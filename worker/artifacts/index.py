@@ -1,0 +1,145 @@
+"""The artifact index in SQL: names, versions and metadata, written with the ledger's row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from api_client.contract.errors import StorageError
+from api_client.contract.operations import BlobReference, DeleteArtifact
+from worker.artifacts.evaluate import (
+    ArtifactPlace,
+    ArtifactPlan,
+    ArtifactResult,
+    ArtifactRow,
+    Decoded,
+    DecodedSave,
+    evaluate,
+)
+from worker.rows import chunks, delete_rows, insert_missing, upsert, values_table
+from worker.schema import artifact_versions, artifacts, blobs
+
+_PLACE_COLUMNS = (
+    artifacts.c.app,
+    artifacts.c.user_id,
+    artifacts.c.session_id,
+    artifacts.c.name,
+)
+
+
+def apply(
+    connection: Connection, operations: Sequence[Decoded | StorageError], now: datetime
+) -> list[ArtifactResult | StorageError]:
+    """Apply decoded operations in order within the caller's transaction.
+
+    Returns one result or error per operation, in order.
+    """
+    rows = _lock(connection, operations)
+    plan = evaluate(operations, rows)
+    _raise_last_versions(connection, rows)
+    _write_versions(connection, plan, now)
+    return plan.results
+
+
+def lock_blobs(connection: Connection, references: Sequence[BlobReference]) -> None:
+    """Make sure that the index knows these blobs, and hold their rows against the sweep."""
+    rows = {blob.sha256: {"sha256": blob.sha256, "size": blob.size} for blob in references}
+    # An upsert locks the row whether or not it was there; a plain insert would not.
+    upsert(connection, blobs, [rows[sha256] for sha256 in sorted(rows)], ["size"])
+
+
+def _lock(
+    connection: Connection, operations: Sequence[Decoded | StorageError]
+) -> dict[ArtifactPlace, ArtifactRow]:
+    valid = [op for op in operations if not isinstance(op, StorageError)]
+    saved = {ArtifactPlace.of(op.key) for op in valid if isinstance(op, DecodedSave)}
+    deleted = {ArtifactPlace.of(op.key) for op in valid if isinstance(op, DeleteArtifact)}
+    _insert_places(connection, saved)
+    rows = _lock_rows(connection, sorted(saved | deleted))
+    _read_versions(connection, [rows[place] for place in deleted if place in rows])
+    return rows
+
+
+def _insert_places(connection: Connection, places: set[ArtifactPlace]) -> None:
+    rows = [
+        {
+            "app": place.app,
+            "user_id": place.user,
+            "session_id": place.session,
+            "name": place.name,
+            "last_version": 0,
+        }
+        for place in sorted(places)
+    ]
+    insert_missing(connection, artifacts, rows, [artifacts.c.pk])
+
+
+def _lock_rows(
+    connection: Connection, places: Sequence[ArtifactPlace]
+) -> dict[ArtifactPlace, ArtifactRow]:
+    found: dict[ArtifactPlace, ArtifactRow] = {}
+    for part in chunks(places):
+        wanted = values_table(_PLACE_COLUMNS, [(p.app, p.user, p.session, p.name) for p in part])
+        onclause = wanted.c.app == artifacts.c.app
+        for column in _PLACE_COLUMNS[1:]:
+            onclause &= column == wanted.c[column.name]
+        statement = (
+            select(artifacts)
+            .join(wanted, onclause=onclause)
+            .order_by(*_PLACE_COLUMNS)
+            .with_for_update(of=artifacts)
+        )
+        for row in connection.execute(statement):
+            place = ArtifactPlace(row.app, row.user_id, row.session_id, row.name)
+            found[place] = ArtifactRow(row.pk, row.last_version, set())
+    return found
+
+
+def _read_versions(connection: Connection, rows: Sequence[ArtifactRow]) -> None:
+    by_pk = {row.pk: row for row in rows}
+    for part in chunks(list(by_pk)):
+        statement = select(artifact_versions.c.artifact_pk, artifact_versions.c.version).where(
+            artifact_versions.c.artifact_pk.in_(part)
+        )
+        for found in connection.execute(statement):
+            by_pk[found.artifact_pk].versions.add(found.version)
+
+
+def _raise_last_versions(connection: Connection, rows: Mapping[ArtifactPlace, ArtifactRow]) -> None:
+    changed = [
+        {
+            "pk": row.pk,
+            "app": place.app,
+            "user_id": place.user,
+            "session_id": place.session,
+            "name": place.name,
+            "last_version": row.last_version,
+        }
+        for place, row in rows.items()
+        if row.changed
+    ]
+    upsert(connection, artifacts, changed, ["last_version"])
+
+
+def _write_versions(connection: Connection, plan: ArtifactPlan, now: datetime) -> None:
+    delete_rows(
+        connection,
+        [artifact_versions.c.artifact_pk, artifact_versions.c.version],
+        plan.deleted,
+    )
+    rows = [
+        {
+            "artifact_pk": new.artifact_pk,
+            "version": new.version,
+            "sha256": new.blob.sha256,
+            "size": new.blob.size,
+            "mime_type": new.mime_type,
+            "metadata": new.metadata,
+            "created_at": now,
+        }
+        for new in plan.saved.values()
+    ]
+    if rows:
+        connection.execute(artifact_versions.insert(), rows)

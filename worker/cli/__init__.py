@@ -1,0 +1,1 @@
+"""The zdk command's operator verbs."""

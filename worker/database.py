@@ -1,0 +1,156 @@
+"""Engines: pooled PostgreSQL, SQLite in a file, SQLite in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import QueuePool
+
+from api_client.contract.errors import InvalidRequest
+
+
+@dataclass(frozen=True)
+class DatabaseOptions:
+    """How to reach the database.
+
+    Attributes:
+        url: ``postgresql+psycopg2://...``, ``sqlite:///path`` or ``sqlite://`` (in memory).
+        pool_size: connections kept open per process. None: 10 for PostgreSQL, 5 for SQLite.
+        pool_overflow: further connections under load, closed afterwards.
+        pool_timeout: seconds to wait for a free connection.
+        pool_pre_ping: whether to test a connection before each use.
+        statement_timeout: seconds until PostgreSQL cancels a statement.
+        lock_timeout: seconds to wait for a row lock, or for SQLite's write lock.
+        connect_timeout: seconds to wait for PostgreSQL to accept a connection.
+    """
+
+    url: str
+    pool_size: int | None = None
+    pool_overflow: int = 10
+    pool_timeout: float = 30.0
+    pool_pre_ping: bool = True
+    statement_timeout: float = 30.0
+    lock_timeout: float = 10.0
+    connect_timeout: float = 5.0
+
+
+class Database:
+    """One pool, and the two ways in which this project uses it.
+
+    Attributes:
+        write: an engine whose transactions may write. On SQLite they take the write lock at
+            their start, because a lock upgraded later fails instead of waiting.
+        read: an engine whose transactions see one snapshot.
+    """
+
+    def __init__(self, options: DatabaseOptions):
+        """Prepare the pool; no connection is made yet.
+
+        Raises:
+            InvalidRequest: the URL is malformed or of an unsupported database.
+        """
+        url = parse_url(options.url)
+        self.options = options
+        self.dialect = url.get_backend_name()
+        if self.dialect == "sqlite":
+            self._engine = _sqlite_engine(url, options)
+            self.write = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+            self.read = self._engine.execution_options(begin="BEGIN")
+        else:
+            self._engine = _postgresql_engine(url, options)
+            self.write = self._engine.execution_options()
+            self.read = self._engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+
+    def close(self) -> None:
+        """Close all pooled connections."""
+        self._engine.dispose()
+
+    def __repr__(self) -> str:
+        return f"Database({self._engine.url.render_as_string(hide_password=True)})"
+
+
+def parse_url(text: str) -> URL:
+    """The URL of a supported database; ``postgres://`` and ``postgresql://`` mean psycopg2.
+
+    Raises:
+        InvalidRequest: it is malformed or of an unsupported database.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise InvalidRequest(
+            "the database URL is malformed; examples: "
+            "postgresql+psycopg2://user:password@host:5432/name, sqlite:///path.db",
+            field="database_url",
+        ) from None
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg2")
+    if url.drivername not in ("postgresql+psycopg2", "sqlite", "sqlite+pysqlite"):
+        raise InvalidRequest(
+            f"unsupported database {url.drivername!r}; use postgresql+psycopg2 or sqlite",
+            field="database_url",
+        )
+    return url
+
+
+def is_memory(url: URL) -> bool:
+    """Whether an SQLite URL means a database in memory."""
+    return not url.database or url.database == ":memory:" or "mode=memory" in str(url)
+
+
+def _postgresql_engine(url: URL, options: DatabaseOptions) -> Engine:
+    settings = {
+        "statement_timeout": round(options.statement_timeout * 1000),
+        "lock_timeout": round(options.lock_timeout * 1000),
+        # A worker that hangs inside a transaction must not hold its row locks for ever.
+        "idle_in_transaction_session_timeout": round(options.statement_timeout * 2000),
+    }
+    return create_engine(
+        url,
+        pool_size=10 if options.pool_size is None else options.pool_size,
+        max_overflow=options.pool_overflow,
+        pool_timeout=options.pool_timeout,
+        pool_pre_ping=options.pool_pre_ping,
+        connect_args={
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+            "connect_timeout": max(1, round(options.connect_timeout)),
+            "application_name": "zdk-storage",
+            "keepalives_idle": 30,
+        },
+    )
+
+
+def _sqlite_engine(url: URL, options: DatabaseOptions) -> Engine:
+    memory = is_memory(url)
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        # Each connection to :memory: would be a database of its own, so there is exactly one,
+        # and the pool hands it from thread to thread.
+        pool_size=1 if memory else (5 if options.pool_size is None else options.pool_size),
+        max_overflow=0 if memory else options.pool_overflow,
+        pool_timeout=options.pool_timeout,
+        connect_args={"check_same_thread": False, "timeout": options.lock_timeout},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: Any) -> None:
+        # The driver's own transaction handling starts transactions late and commits before
+        # DDL; with None it leaves BEGIN to us.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine

@@ -1,0 +1,104 @@
+"""The ledger: which messages have been applied, and with what outcomes.
+
+A message's row is inserted first and in the same transaction as its effects, so that a second
+copy finds it, or waits on its primary key until the first has committed or failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from api_client.contract import codec
+from api_client.contract.codec import Message
+from api_client.contract.errors import Conflict, to_record
+from api_client.contract.outcomes import Outcome, WriteReply
+from worker.retry import TryAgain
+from worker.rows import insert_missing
+from worker.schema import ledger
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recorded message: what its operations were, by digest, and what became of them."""
+
+    digest: str
+    outcomes: list[Outcome]
+
+    def reply(self, message: Message) -> WriteReply:
+        """The recorded outcomes; a `Conflict` if the id had been used for something else."""
+        if self.digest != digest(message):
+            conflict = Conflict(
+                "this message id was used before with different operations", field="id"
+            )
+            return WriteReply(error=to_record(conflict))
+        return WriteReply(outcomes=self.outcomes)
+
+
+def digest(message: Message) -> str:
+    """SHA-256 over the operations of ``message``, as they were sent."""
+    content = hashlib.sha256()
+    for operation in message.operations:
+        content.update(operation)
+        content.update(b"\n")
+    return content.hexdigest()
+
+
+def find(connection: Connection, message_ids: Iterable[str]) -> dict[str, Entry]:
+    """The entries of those messages that have been applied, by message id."""
+    wanted = list(message_ids)
+    if not wanted:
+        return {}
+    rows = connection.execute(select(ledger).where(ledger.c.message_id.in_(wanted)))
+    return {
+        row.message_id: Entry(row.digest, codec.decode(row.outcomes, list[Outcome])) for row in rows
+    }
+
+
+def claim(
+    connection: Connection, messages: Mapping[str, Message], now: datetime
+) -> dict[str, Entry]:
+    """Insert a row for each message; return the entries of those that were there already.
+
+    Waits while another transaction is applying one of them.
+
+    Raises:
+        TryAgain: a row that was in the way has vanished meanwhile.
+    """
+    rows = [
+        {
+            "message_id": message_id,
+            "digest": digest(messages[message_id]),
+            "outcomes": "",
+            "applied_at": now,
+        }
+        # Sorted, so that two workers holding the same messages cannot deadlock.
+        for message_id in sorted(messages)
+    ]
+    claimed = {row[0] for row in insert_missing(connection, ledger, rows, [ledger.c.message_id])}
+    found = find(connection, messages.keys() - claimed)
+    if len(claimed) + len(found) < len(messages):
+        raise TryAgain("a ledger row was swept while it was being read")
+    return found
+
+
+def record(connection: Connection, outcomes: Mapping[str, list[Outcome]]) -> None:
+    """Store the outcomes of claimed messages in their rows."""
+    if not outcomes:
+        return
+    statement = (
+        update(ledger)
+        .where(ledger.c.message_id == bindparam("id"))
+        .values(outcomes=bindparam("encoded"))
+    )
+    connection.execute(
+        statement,
+        [
+            {"id": message_id, "encoded": codec.encode(found).decode()}
+            for message_id, found in outcomes.items()
+        ],
+    )

@@ -1,0 +1,48 @@
+"""What each worker process owns: its storage object, built on first use, after the fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from celery.signals import worker_process_shutdown
+from redis import Redis
+
+from worker.artifacts.blobs import open_blob_store
+from worker.artifacts.staging import RedisStaging
+from worker.database import Database
+from worker.settings import Settings
+from worker.storage import Storage
+
+_building = threading.Lock()
+_owned: dict[int, Storage] = {}
+
+
+def storage() -> Storage:
+    """The storage object of this process. Sockets shared over a fork would corrupt each other,
+    so a forked child builds its own."""
+    found = _owned.get(os.getpid())
+    if found is not None:
+        return found
+    with _building:
+        if os.getpid() not in _owned:
+            _owned[os.getpid()] = open_storage(Settings())
+        return _owned[os.getpid()]
+
+
+def open_storage(settings: Settings) -> Storage:
+    """A storage object by ``settings``, staged bytes coming from the result backend's Redis."""
+    redis = Redis.from_url(settings.results, socket_timeout=30.0, socket_connect_timeout=3.0)
+    return Storage(
+        Database(settings.database),
+        open_blob_store(settings.artifacts_url),
+        RedisStaging(redis),
+        patience=settings.patience,
+    )
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator, unused-ignore]
+def _close(**_: object) -> None:
+    found = _owned.pop(os.getpid(), None)
+    if found is not None:
+        found.close()

@@ -1,0 +1,1 @@
+"""Sessions: evaluated in memory, written in bulk, read by index."""

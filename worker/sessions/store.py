@@ -1,0 +1,175 @@
+"""Session rows in SQL: lock what a batch touches, evaluate, write it in a few statements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from api_client.contract.errors import StorageError
+from api_client.contract.keys import SessionKey
+from api_client.contract.operations import CreateSession
+from worker.retry import TryAgain
+from worker.rows import chunks, delete_rows, insert_missing, upsert, values_table
+from worker.schema import events, session_state, sessions
+from worker.sessions.evaluate import (
+    Decoded,
+    DecodedAppend,
+    SessionPlan,
+    SessionResult,
+    SessionRow,
+    Snapshot,
+    evaluate,
+)
+from worker.sessions.state import write_state
+
+_KEY_COLUMNS = (sessions.c.app, sessions.c.user_id, sessions.c.session_id)
+
+
+def apply(
+    connection: Connection, operations: Sequence[Decoded | StorageError], now: datetime
+) -> list[SessionResult | StorageError]:
+    """Apply decoded operations in order within the caller's transaction.
+
+    Returns one result or error per operation, in order.
+
+    Raises:
+        TryAgain: a session changed hands between two statements; run the transaction again.
+    """
+    snapshot = _lock(connection, operations, now)
+    plan = evaluate(operations, snapshot, now)
+    _write(connection, snapshot, plan)
+    return plan.results
+
+
+def _lock(
+    connection: Connection, operations: Sequence[Decoded | StorageError], now: datetime
+) -> Snapshot:
+    touched = {_key_of(operation) for operation in operations} - {None}
+    creates = {op.key for op in operations if isinstance(op, CreateSession)}
+    inserted = _insert_for_create(connection, creates, now)
+    rows = _lock_rows(connection, sorted(key for key in touched if key is not None), inserted)
+    if creates - rows.keys():
+        raise TryAgain("a session was deleted while it was being created")
+    return Snapshot(rows, _find_events(connection, operations, rows))
+
+
+def _key_of(operation: Decoded | StorageError) -> SessionKey | None:
+    if isinstance(operation, StorageError):
+        return None
+    if isinstance(operation, DecodedAppend):
+        return operation.operation.key
+    return operation.key
+
+
+def _insert_for_create(connection: Connection, creates: set[SessionKey], now: datetime) -> set[int]:
+    """Insert the rows that creates will need, so that two workers cannot create one twice."""
+    rows = [
+        {
+            "app": key.app,
+            "user_id": key.user,
+            "session_id": key.session,
+            "revision": 0,
+            "last_seq": 0,
+            "created_at": now,
+            "updated_at": now,
+        }
+        for key in sorted(creates)
+    ]
+    return {row.pk for row in insert_missing(connection, sessions, rows, [sessions.c.pk])}
+
+
+def _lock_rows(
+    connection: Connection, keys: Sequence[SessionKey], inserted: set[int]
+) -> dict[SessionKey, SessionRow]:
+    """Lock the rows of ``keys`` in one order, the same in every worker."""
+    found: dict[SessionKey, SessionRow] = {}
+    for part in chunks(keys):
+        wanted = values_table(_KEY_COLUMNS, [(key.app, key.user, key.session) for key in part])
+        match = [column == wanted.c[column.name] for column in _KEY_COLUMNS]
+        statement = (
+            select(sessions)
+            .join(wanted, onclause=match[0] & match[1] & match[2])
+            .order_by(*_KEY_COLUMNS)
+            .with_for_update(of=sessions)
+        )
+        for row in connection.execute(statement):
+            key = SessionKey(row.app, row.user_id, row.session_id)
+            found[key] = SessionRow(
+                row.pk,
+                key,
+                row.pk not in inserted,
+                row.revision,
+                row.last_seq,
+                row.created_at,
+                row.updated_at,
+            )
+    return found
+
+
+def _find_events(
+    connection: Connection,
+    operations: Sequence[Decoded | StorageError],
+    rows: dict[SessionKey, SessionRow],
+) -> dict[tuple[int, str], int]:
+    """Which events of the batch are stored already. A session without events has none."""
+    asked = []
+    for operation in operations:
+        if isinstance(operation, DecodedAppend):
+            row = rows.get(operation.operation.key)
+            if row is not None and row.last_seq > 0:
+                asked += [(row.pk, event.envelope.id) for event in operation.events]
+    seen: dict[tuple[int, str], int] = {}
+    columns = (events.c.session_pk, events.c.event_id)
+    for part in chunks(asked):
+        wanted = values_table(columns, part)
+        match = [column == wanted.c[column.name] for column in columns]
+        statement = select(*columns, events.c.seq).join(wanted, onclause=match[0] & match[1])
+        seen.update(
+            {(row.session_pk, row.event_id): row.seq for row in connection.execute(statement)}
+        )
+    return seen
+
+
+def _write(connection: Connection, snapshot: Snapshot, plan: SessionPlan) -> None:
+    rows = list(snapshot.rows.values())
+    purged = [(row.pk,) for row in rows if row.purge]
+    delete_rows(connection, [events.c.session_pk], purged)
+    delete_rows(connection, [session_state.c.session_pk], purged)
+    changed = [_row_values(row) for row in rows if row.exists and row.changed]
+    upsert(connection, sessions, changed, ["revision", "last_seq", "created_at", "updated_at"])
+    _insert_events(connection, plan)
+    write_state(connection, plan.state)
+    gone = [(row.pk,) for row in rows if not row.exists]
+    delete_rows(connection, [sessions.c.pk], gone)
+
+
+def _row_values(row: SessionRow) -> dict[str, object]:
+    return {
+        "pk": row.pk,
+        "app": row.key.app,
+        "user_id": row.key.user,
+        "session_id": row.key.session,
+        "revision": row.revision,
+        "last_seq": row.last_seq,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def _insert_events(connection: Connection, plan: SessionPlan) -> None:
+    if not plan.events:
+        return
+    rows = [
+        {
+            "session_pk": event.session_pk,
+            "seq": event.seq,
+            "event_id": event.event_id,
+            "timestamp": event.timestamp,
+            "size": event.size,
+            "payload": event.payload,
+        }
+        for event in plan.events
+    ]
+    connection.execute(events.insert(), rows)

@@ -1,0 +1,74 @@
+"""The worker's settings: the only place that reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.database import DatabaseOptions
+
+
+class Settings(BaseSettings):
+    """Settings by environment variable ``ZDK_<NAME>``; an empty one counts as not set.
+
+    Attributes:
+        broker_url: the Celery broker.
+        result_url: the Redis that holds results and staged bytes; the broker if not set.
+        database_url: PostgreSQL or SQLite; see `worker.database`.
+        artifacts_url: the blob store; see `worker.artifacts.blobs`.
+        migrate_on_start: whether a worker brings the schema up to date before it starts.
+        pool_size: connections each worker process keeps open; 10 for PostgreSQL, 5 for SQLite.
+        pool_overflow: further connections under load.
+        pool_timeout: seconds to wait for a free connection.
+        pool_pre_ping: whether to test a connection before each use.
+        statement_timeout: seconds until PostgreSQL cancels a statement.
+        lock_timeout: seconds to wait for a lock.
+        connect_timeout: seconds to wait for a connection.
+        patience: seconds for which a task tries again after passing trouble, before it hands
+            the message back to the queue.
+        time_limit: seconds after which a hanging task's process is killed.
+        shutdown_grace: seconds a worker gets to finish what it has begun.
+        result_expires: seconds until a result that nobody has read is dropped.
+        prefetch: messages that a worker takes in advance, per process.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ZDK_", env_ignore_empty=True, extra="ignore")
+
+    broker_url: str = "redis://localhost:6379/0"
+    result_url: str | None = None
+    database_url: str = Field(default_factory=lambda: f"sqlite:///{Path('zdk.db').absolute()}")
+    artifacts_url: str = Field(default_factory=lambda: Path("zdk-artifacts").absolute().as_uri())
+    migrate_on_start: bool = False
+    pool_size: int | None = Field(default=None, ge=1)
+    pool_overflow: int = Field(default=10, ge=0)
+    pool_timeout: float = Field(default=30.0, gt=0)
+    pool_pre_ping: bool = True
+    statement_timeout: float = Field(default=30.0, gt=0)
+    lock_timeout: float = Field(default=10.0, gt=0)
+    connect_timeout: float = Field(default=5.0, gt=0)
+    patience: float = Field(default=20.0, ge=0)
+    time_limit: int = Field(default=300, gt=0)
+    shutdown_grace: float = Field(default=30.0, gt=0)
+    result_expires: int = Field(default=3600, gt=0)
+    prefetch: int = Field(default=2, ge=1)
+
+    @property
+    def results(self) -> str:
+        """The URL of the result backend."""
+        return self.result_url or self.broker_url
+
+    @property
+    def database(self) -> DatabaseOptions:
+        """How to reach the database."""
+        return DatabaseOptions(
+            url=self.database_url,
+            pool_size=self.pool_size,
+            pool_overflow=self.pool_overflow,
+            pool_timeout=self.pool_timeout,
+            pool_pre_ping=self.pool_pre_ping,
+            statement_timeout=self.statement_timeout,
+            lock_timeout=self.lock_timeout,
+            connect_timeout=self.connect_timeout,
+        )

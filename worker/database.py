@@ -44,6 +44,7 @@ class Database:
         write: an engine whose transactions may write. On SQLite they take the write lock at
             their start, because a lock upgraded later fails instead of waiting.
         read: an engine whose transactions see one snapshot.
+        in_memory: whether it is an SQLite database that ends with this process.
     """
 
     def __init__(self, options: DatabaseOptions):
@@ -55,6 +56,7 @@ class Database:
         url = parse_url(options.url)
         self.options = options
         self.dialect = url.get_backend_name()
+        self.in_memory = self.dialect == "sqlite" and is_memory(url)
         if self.dialect == "sqlite":
             self._engine = _sqlite_engine(url, options)
             self.write = self._engine.execution_options(begin="BEGIN IMMEDIATE")

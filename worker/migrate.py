@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from api_client.contract.errors import Unavailable
 from worker.database import Database
+from worker.retry import with_retries
 
 #: Any number will do, as long as all workers use the same.
 _ADVISORY_LOCK = 0x5A444B
@@ -20,23 +21,30 @@ _ADVISORY_LOCK = 0x5A444B
 _PATIENCE = "10min"
 
 
-def upgrade(database: Database) -> str:
+def upgrade(database: Database, *, patience: float = 0.0) -> str:
     """Migrate to the newest revision; return its name. Others doing the same wait their turn.
+
+    Parameters:
+        patience: seconds for which to wait for a database that is down.
 
     Raises:
         Unavailable: the database cannot be reached or refuses the change.
     """
-    config = _config()
     try:
-        with database.write.begin() as connection:
-            _take_turns(connection)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        with_retries(lambda: _upgrade(database), patience=patience)
     except DBAPIError as error:
         raise Unavailable(
-            f"the database cannot be migrated: {error.orig}", field="database_url"
+            f"the database cannot be migrated: {error.orig}".strip(), field="database_url"
         ) from error
     return head()
+
+
+def _upgrade(database: Database) -> None:
+    config = _config()
+    with database.write.begin() as connection:
+        _take_turns(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
 def head() -> str:
@@ -49,6 +57,21 @@ def head() -> str:
 def current(connection: Connection) -> str | None:
     """The revision of a database; None if it has no schema yet."""
     return MigrationContext.configure(connection).get_current_revision()
+
+
+def revision_of(database: Database) -> str | None:
+    """The same, over a connection of its own.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    try:
+        with database.read.connect() as connection:
+            return current(connection)
+    except DBAPIError as error:
+        raise Unavailable(
+            f"the database cannot be reached: {error.orig}".strip(), field="database_url"
+        ) from error
 
 
 def _config() -> Config:

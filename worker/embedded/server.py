@@ -50,7 +50,7 @@ def on_free_port(port: int, launch: Callable[[int], None]) -> int:
         try:
             launch(chosen)
         except EmbeddedStartFailed:
-            if attempt == _PORT_ATTEMPTS or _is_free(chosen):
+            if attempt == _PORT_ATTEMPTS or is_free(chosen):
                 raise
         else:
             return chosen
@@ -142,7 +142,8 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nothing listens on ``port`` of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

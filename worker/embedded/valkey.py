@@ -74,6 +74,16 @@ class EmbeddedValkey:
         return f"redis://{LOOPBACK}:{self._port}/0"
 
     @property
+    def port(self) -> int:
+        """The TCP port; 0 until one has been chosen."""
+        return self._port
+
+    @property
+    def running(self) -> bool:
+        """Whether the server has been started and has not ended."""
+        return self._child is not None and self._child.poll() is None
+
+    @property
     def pid(self) -> int:
         """The server's process id; raises RuntimeError if it is not running."""
         if self._child is None or self._child.poll() is not None:

@@ -1,0 +1,151 @@
+"""What all verbs of the client have in common: their last options, and how their errors end."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+
+import typer
+from rich.console import RenderableType
+
+from api_client.cli.connect import Connection, Target, connect
+from api_client.cli.output import errors_explained, show
+from api_client.contract.errors import InvalidRequest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PANEL = "Connection"
+
+AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The application's name.")]
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
+SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a verb.
+
+    Attributes:
+        as_json: whether machines read the output.
+        target: which storage to use.
+    """
+
+    as_json: bool
+    target: Target
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """Reach the storage."""
+        return connect(self.target)
+
+    def show(self, value: T, readable: Callable[[T], RenderableType]) -> None:
+        """Print the verb's result; see `output.show`."""
+        show(value, self.as_json, readable)
+
+
+def verb(
+    app: typer.Typer, name: str
+) -> Callable[[Callable[Concatenate[Run, P], None]], Callable[Concatenate[Run, P], None]]:
+    """Make a verb of a function: its parameters after the `Run` and those of `_common` become
+    arguments and options, its docstring the help."""
+
+    def register(
+        function: Callable[Concatenate[Run, P], None],
+    ) -> Callable[Concatenate[Run, P], None]:
+        run, *own = inspect.signature(function, eval_str=True).parameters.values()
+        common = inspect.signature(_common, eval_str=True).parameters
+
+        def invoke(**given: Any) -> None:
+            options = {option: given.pop(option) for option in common}
+            with errors_explained(options["as_json"]):
+                function(_common(**options), **given)
+
+        # Typer reads the command line's shape from here.
+        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own, *common.values())]
+        invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        invoke.__annotations__ = {p.name: p.annotation for p in parameters}
+        invoke.__doc__ = function.__doc__
+        app.command(name)(invoke)
+        return function
+
+    return register
+
+
+def _common(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="ZDK_BROKER_URL",
+            help="The Celery broker, such as redis://localhost:6379/0.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    results: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="ZDK_RESULT_URL",
+            help="The Redis that holds results, if it is not the broker.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    outbox: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="A file or folder that keeps what is not applied yet; in memory if not given.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    local: Annotated[
+        bool,
+        typer.Option(
+            "--local",
+            help="Work in this process, without broker and worker.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="ZDK_DATABASE_URL",
+            help="With --local: the database, such as sqlite:///zdk.db.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="ZDK_ARTIFACTS_URL",
+            help="With --local: the blob store, such as file:///srv/blobs.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="How long each wait may take.", rich_help_panel=_PANEL
+        ),
+    ] = 30.0,
+) -> Run:
+    """The run that these options ask for.
+
+    Raises:
+        InvalidRequest: options of the two ways, by broker and local, are mixed.
+    """
+    for option in ("broker", "results") if local else ("database", "artifacts"):
+        source = context.get_parameter_source(option)
+        # The environment may well name both ways; only what was typed is contradictory.
+        if source is not None and source.name == "COMMANDLINE":
+            word = "cannot go with" if local else "is only for"
+            raise InvalidRequest(f"--{option} {word} --local", field=option)
+    return Run(as_json, Target(broker, results, outbox, local, database, artifacts, timeout))

@@ -1,0 +1,52 @@
+"""Finds the operator's verbs, which come with the extra ``worker``, without importing worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+
+import typer
+
+from api_client.cli.extras import is_missing_extra, missing_extra_message
+from api_client.cli.output import ExitCode, note
+
+GROUP = "zdk_storage.cli"
+#: What `mount` of the worker adds; where it cannot, each says why.
+OPERATOR_VERBS = ("worker", "up", "migrate", "doctor", "sweep")
+
+
+def mount_operator_verbs(app: typer.Typer) -> None:
+    """Add the operator's verbs to ``app``.
+
+    Where they cannot be loaded the client's verbs work all the same; the operator's are left out
+    of the help, and calling one tells the reason.
+    """
+    try:
+        mounts: list[Callable[[typer.Typer], None]] = [
+            found.load() for found in entry_points(group=GROUP)
+        ]
+        for mount in mounts:
+            mount(app)
+    except (ImportError, AttributeError) as error:
+        _mount_reasons(app, error)
+    else:
+        if not mounts:
+            _mount_reasons(app, None)
+
+
+def _mount_reasons(app: typer.Typer, error: Exception | None) -> None:
+    for verb in OPERATOR_VERBS:
+        _mount_reason(app, verb, error)
+
+
+def _mount_reason(app: typer.Typer, verb: str, error: Exception | None) -> None:
+    # Options are taken too, so that the reason comes before complaints about them.
+    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+    @app.command(verb, hidden=True, add_help_option=False, context_settings=anything)
+    def refuse() -> None:
+        if error is None or is_missing_extra(error):
+            note(missing_extra_message(f"zdk {verb}"))
+            raise typer.Exit(ExitCode.USAGE)
+        note(f"zdk {verb} cannot be loaded: {type(error).__name__}: {error}")
+        raise typer.Exit(ExitCode.UNEXPECTED)

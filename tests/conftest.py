@@ -1,0 +1,115 @@
+"""Real servers for all tests, started when the first test asks for them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.postgres import PostgresServer
+from tests.support.workers import Stack, WorkerProcess
+from worker.database import Database, DatabaseOptions
+from worker.embedded.valkey import EmbeddedValkey
+from worker.migrate import upgrade
+
+_DATABASES = ("sqlite_memory", "sqlite_file", "postgresql")
+_REDIS_SERVER = shutil.which("redis-server")
+#: Where clients and workers meet: in one process, at our Valkey, at this system's Redis.
+_TRANSPORTS = ("local", "celery") if _REDIS_SERVER is None else ("local", "celery", "celery_redis")
+
+#: All combinations, by name: database, transport.
+STACKS = tuple(f"{database}-{transport}" for transport in _TRANSPORTS for database in _DATABASES)
+#: Those with a broker, which anybody can publish to.
+BROKER_STACKS = tuple(name for name in STACKS if not name.endswith("-local"))
+#: Those whose blobs are files.
+FILE_STACKS = tuple(name for name in STACKS if not name.startswith("sqlite_memory"))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server; make a database of your own in it."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with PostgresServer(folder, fsync=False, settings={"max_connections": "300"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    """A Valkey server; its databases 0 to 2 are used by the stacks."""
+    with EmbeddedValkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    """This system's Redis, with the same databases in use."""
+    assert _REDIS_SERVER is not None, "only stacks with Redis need it"
+    folder = tmp_path_factory.mktemp("redis")
+    with EmbeddedValkey(folder, binary=Path(_REDIS_SERVER)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=STACKS)
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """Each combination in turn. pytest runs all tests of one before it starts the next."""
+    database, transport = request.param.split("-")
+    folder = tmp_path_factory.mktemp(request.param)
+    in_memory = database == "sqlite_memory"
+    made = Stack(
+        request.param,
+        folder,
+        database_url=_database_url(request, database, transport, folder),
+        artifacts_url="memory://" if in_memory else f"file://{quote(str(folder / 'artifacts'))}",
+    )
+    try:
+        if transport != "local":
+            broker = "valkey_server" if transport == "celery" else "redis_server"
+            server: EmbeddedValkey = request.getfixturevalue(broker)
+            made.broker_url = f"{server.url.removesuffix('/0')}/{_DATABASES.index(database)}"
+            made.worker = WorkerProcess(
+                folder,
+                broker_url=made.broker_url,
+                database_url=made.database_url,
+                artifacts_url=made.artifacts_url,
+                # Only one process can hold a store in memory.
+                pool="solo" if in_memory else "prefork",
+            )
+            made.worker.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of the worker's log with a test that failed."""
+    report = yield
+    used = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(used, Stack) and used.worker is not None:
+        report.sections.append((f"end of {used.worker.log}", used.worker.log_tail()))
+    return report
+
+
+def _database_url(
+    request: pytest.FixtureRequest, database: str, transport: str, folder: Path
+) -> str:
+    if database == "sqlite_memory":
+        return "sqlite://"
+    if database == "sqlite_file":
+        url = f"sqlite:///{folder / 'zdk.db'}"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.create_database(f"conformance_{transport}")
+    opened = Database(DatabaseOptions(url))
+    try:
+        upgrade(opened)
+    finally:
+        opened.close()
+    return url

@@ -1,0 +1,59 @@
+"""What the operator's verbs share: settings, JSON, errors and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from api_client.contract.codec import encode
+from api_client.contract.errors import InvalidRequest, StorageError
+from worker.settings import Settings
+
+
+class Exit(IntEnum):
+    """Exit codes; the client's verbs use the same ones."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    UNAVAILABLE = 5
+
+
+def load_settings() -> Settings:
+    """The settings; one that is malformed ends the command with a line that names it."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"ZDK_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        fail(f"the environment is not right: {problems}", Exit.USAGE)
+
+
+@contextmanager
+def errors_explained() -> Iterator[None]:
+    """End the command with one clear line on an error of the contract."""
+    try:
+        yield
+    except StorageError as error:
+        wrong_input = isinstance(error, InvalidRequest)
+        fail(error.message, Exit.USAGE if wrong_input else Exit.UNAVAILABLE)
+
+
+def fail(message: str, code: Exit) -> NoReturn:
+    """Print ``message`` to the standard error and exit with ``code``."""
+    print(f"zdk: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on a line of its own."""
+    sys.stdout.write(encode(value).decode() + "\n")
+    sys.stdout.flush()

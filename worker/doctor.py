@@ -1,0 +1,157 @@
+"""Checks of everything a deployment needs, each with what to do when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from celery import Celery
+from redis import Redis
+from sqlalchemy import text
+
+from api_client.contract.records import new_id
+from worker.app import make_app
+from worker.artifacts.blobs import open_blob_store
+from worker.database import Database
+from worker.migrate import head, revision_of
+from worker.roundtrip import round_trip
+from worker.settings import Settings
+
+#: Seconds to wait for the broker and for Redis.
+_CONNECT_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check has found.
+
+    Attributes:
+        name: of the part: broker, results, database, schema, blob store, round trip.
+        ok: True, False, or None if it was not tried.
+        detail: what was seen.
+        advice: what to do, if it failed.
+    """
+
+    name: str
+    ok: bool | None
+    detail: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class _Check:
+    name: str
+    run: Callable[[], str]
+    advice: str
+    needs: tuple[str, ...] = ()
+
+
+def examine(settings: Settings, *, timeout: float, skip: frozenset[str]) -> Iterator[Finding]:
+    """Run the checks one after another, and yield what each has found.
+
+    Parameters:
+        timeout: seconds for the round trip.
+        skip: names of checks to leave out.
+    """
+    broken: set[str] = set()
+    for check in _checks(settings, timeout):
+        if check.name in skip:
+            yield Finding(check.name, None, "skipped")
+            continue
+        missing = [name for name in check.needs if name in broken]
+        if missing:
+            broken.add(check.name)
+            yield Finding(check.name, None, f"not tried, because of: {', '.join(missing)}")
+            continue
+        finding = _run(check)
+        if not finding.ok:
+            broken.add(check.name)
+        yield finding
+
+
+def _run(check: _Check) -> Finding:
+    try:
+        return Finding(check.name, True, check.run())
+    except Exception as error:
+        # Whatever goes wrong here is what the check is for.
+        detail = str(getattr(error, "orig", error)).strip() or type(error).__name__
+        return Finding(check.name, False, detail, check.advice)
+
+
+def _checks(settings: Settings, timeout: float) -> list[_Check]:
+    app = make_app(settings)
+    # Made inside the checks, because a malformed URL is a finding too.
+    return [
+        _Check(
+            "broker",
+            lambda: _broker(app),
+            "start the broker, or correct ZDK_BROKER_URL; for a trial, zdk up starts one",
+        ),
+        _Check(
+            "results",
+            lambda: _results(settings.results),
+            "start Redis, or correct ZDK_RESULT_URL (unset, it is ZDK_BROKER_URL)",
+        ),
+        _Check(
+            "database",
+            lambda: _database(settings),
+            "start the database, or correct ZDK_DATABASE_URL",
+        ),
+        _Check("schema", lambda: _schema(settings), "run zdk migrate", needs=("database",)),
+        _Check(
+            "blob store",
+            lambda: _blob_store(settings.artifacts_url),
+            "make the folder writable for this user, free some space, or correct ZDK_ARTIFACTS_URL",
+        ),
+        _Check(
+            "round trip",
+            lambda: round_trip(app, timeout=timeout),
+            "start a worker with the same environment: zdk worker; if one runs, look at its log",
+            needs=("broker", "results", "database", "schema"),
+        ),
+    ]
+
+
+def _broker(app: Celery) -> str:
+    with app.connection_for_write(connect_timeout=_CONNECT_SECONDS) as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=_CONNECT_SECONDS)
+        return str(connection.as_uri())
+
+
+def _results(url: str) -> str:
+    with Redis.from_url(
+        url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_CONNECT_SECONDS
+    ) as redis:
+        key = f"zdk:doctor:{new_id()}"
+        redis.set(key, "1", ex=60)
+        if redis.get(key) != b"1":
+            raise RuntimeError("Redis did not return what was written")
+        redis.delete(key)
+        version = redis.info("server").get("redis_version")
+    return f"writable, version {version}"
+
+
+def _database(settings: Settings) -> str:
+    database = Database(settings.database)
+    try:
+        with database.read.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        return f"{database.dialect} answers"
+    finally:
+        database.close()
+
+
+def _schema(settings: Settings) -> str:
+    database = Database(settings.database)
+    try:
+        revision = revision_of(database)
+    finally:
+        database.close()
+    if revision != head():
+        raise RuntimeError(f"revision {revision or 'none'}, this release needs {head()}")
+    return f"revision {revision}"
+
+
+def _blob_store(url: str) -> str:
+    open_blob_store(url).check()
+    return "writable"

@@ -1,0 +1,56 @@
+"""Sends one message and one query through the queue, and waits for both replies."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+from celery import Celery
+from celery.exceptions import TimeoutError as CeleryTimeout
+
+from api_client.contract import codec
+from api_client.contract.errors import NotFound
+from api_client.contract.keys import SessionKey
+from api_client.contract.operations import DeleteSession, MessageStatus
+from api_client.contract.outcomes import QueryReply, WriteReply
+from api_client.contract.records import new_id
+
+_APP = "zdk-doctor"
+
+
+def round_trip(app: Celery, *, timeout: float) -> str:
+    """Delete a session that cannot exist, and ask for that message's status.
+
+    Nothing is written but the message's row in the ledger.
+
+    Parameters:
+        timeout: seconds for both replies together.
+
+    Raises:
+        TimeoutError: no worker has answered in time.
+        RuntimeError: the answer is wrong.
+    """
+    begun = time.monotonic()
+    message_id = new_id()
+    delete = codec.encode_operation(DeleteSession(key=SessionKey(_APP, _APP, message_id)))
+    body = codec.encode_message(message_id, [delete])
+    reply = codec.decode(_ask(app, codec.WRITE_TASK, body, timeout), WriteReply)
+    error = reply.outcomes[0].error if reply.outcomes else reply.error
+    if error is None or error.code != NotFound.code:
+        raise RuntimeError(f"a worker answered a test message with {error}")
+    query = codec.encode_query(MessageStatus(message_ids=[message_id]))
+    answer = codec.decode(_ask(app, codec.READ_TASK, query, timeout), QueryReply)
+    if answer.error is not None:
+        raise RuntimeError(f"a worker answered a test query with {answer.error}")
+    return f"a worker answered in {(time.monotonic() - begun) * 1000:.0f} ms"
+
+
+def _ask(app: Celery, task: str, body: bytes, timeout: float) -> bytes:
+    result: Any = app.send_task(task, args=(msgspec.Raw(body),), queue=task, expires=timeout)
+    try:
+        return codec.encode(result.get(timeout=timeout))
+    except CeleryTimeout:
+        raise TimeoutError(f"no worker answered within {timeout:g} s") from None
+    finally:
+        result.forget()

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import RenderableType
@@ -15,8 +15,8 @@ from api_client.cli.connect import Connection, Target, connect
 from api_client.cli.output import errors_explained, show
 from api_client.contract.errors import InvalidRequest
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Verb = TypeVar("Verb", bound=Callable[..., None])
 
 _PANEL = "Connection"
 
@@ -47,16 +47,12 @@ class Run:
         show(value, self.as_json, readable)
 
 
-def verb(
-    app: typer.Typer, name: str
-) -> Callable[[Callable[Concatenate[Run, P], None]], Callable[Concatenate[Run, P], None]]:
-    """Make a verb of a function: its parameters after the `Run` and those of `_common` become
-    arguments and options, its docstring the help."""
+def verb(app: typer.Typer, name: str) -> Callable[[Verb], Verb]:
+    """Make a verb of a function that takes a `Run`: its further parameters and those of `_common`
+    become arguments and options, its docstring the help."""
 
-    def register(
-        function: Callable[Concatenate[Run, P], None],
-    ) -> Callable[Concatenate[Run, P], None]:
-        run, *own = inspect.signature(function, eval_str=True).parameters.values()
+    def register(function: Verb) -> Verb:
+        _run, *own = inspect.signature(function, eval_str=True).parameters.values()
         common = inspect.signature(_common, eval_str=True).parameters
 
         def invoke(**given: Any) -> None:

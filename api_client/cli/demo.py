@@ -63,9 +63,7 @@ def demo(
         raise typer.Exit(1)
 
 
-def _run(
-    folder: Path, inputs: Inputs, measured: Measured, workers: int, console: Console
-) -> None:
+def _run(folder: Path, inputs: Inputs, measured: Measured, workers: int, console: Console) -> None:
     console.print(f"starting Valkey, SQLite and {workers} workers ...")
     with DemoStack(folder / "stack", workers) as stack, _progress(console) as progress:
         on_progress = _bars(progress, len(inputs.files) + len(inputs.events))

@@ -70,13 +70,17 @@ def opened(name: str, field: str) -> Iterator[IO[bytes]]:
     if name == STANDARD:
         yield sys.stdin.buffer
         return
-    try:
-        file = open(name, "rb")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidRequest(f"{field}: {name} cannot be read: {reason}", field=field) from None
-    with file:
+    with _open(name, field) as file:
         yield file
+
+
+def _open(name: str, field: str) -> IO[bytes]:
+    try:
+        return open(name, "rb")
+    except OSError as error:
+        raise InvalidRequest(
+            f"{field}: {name} cannot be read: {error.strerror}", field=field
+        ) from None
 
 
 def confirm(question: str, yes: bool) -> None:

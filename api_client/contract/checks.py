@@ -6,6 +6,7 @@ Every function raises `InvalidRequest` (or `TooLarge`) that names the field and 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,8 @@ from api_client.contract.limits import (
     MAX_PAGE_SIZE,
     MAX_STATE_KEY_BYTES,
 )
+
+_SUSPICIOUS = re.compile(rb"[0-9]{300}|[eE][+]?[0-9]{3}|\\u[dD][89a-fA-F]")
 
 
 def check_text(value: object, field: str, limit: int = MAX_ID_BYTES) -> None:
@@ -135,14 +138,30 @@ def check_size(size: int, field: str, limit: int) -> None:
         )
 
 
-def check_raw_depth(raw: bytes | msgspec.Raw, field: str) -> None:
-    """Refuse JSON text nested deeper than `MAX_JSON_DEPTH`; it has been checked to be JSON.
+def check_raw(raw: bytes | msgspec.Raw, field: str, depth: int = MAX_JSON_DEPTH) -> None:
+    """Refuse JSON text of a caller's value that readers could not take; see `check_json`.
 
-    Counting brackets is enough to clear nearly all text without parsing it.
+    The text is known to be JSON. Nearly all of it is cleared by looking for what could be wrong
+    (many brackets, long numbers, large exponents, surrogates); only the rest is parsed.
     """
     text = bytes(raw)
-    if text.count(b"{") + text.count(b"[") > MAX_JSON_DEPTH:
-        check_json(decode_json(text, field), field)
+    brackets = text.count(b"{") + text.count(b"[")
+    if brackets > depth or _SUSPICIOUS.search(text) is not None:
+        check_json(decode_json(text, field), field, depth)
+
+
+def check_utf8(text: bytes, field: str) -> None:
+    """Refuse bytes that are not UTF-8, which a JSON parser that skips over values may miss."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"{field} is not UTF-8: {error.reason}", field=field) from None
+
+
+def check_raw_values(values: Mapping[str, msgspec.Raw], field: str) -> None:
+    """Check each value of an object that itself counts as one level."""
+    for value in values.values():
+        check_raw(value, field, MAX_JSON_DEPTH - 1)
 
 
 def decode_json(text: bytes | str, field: str) -> Any:

@@ -11,9 +11,10 @@ from uuid import UUID
 
 import msgspec
 
-from api_client.contract.checks import check_raw_depth, check_size
+from api_client.contract.checks import check_json, check_size, check_utf8
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.limits import (
+    MAX_JSON_DEPTH,
     MAX_MESSAGE_BYTES,
     MAX_OPERATION_BYTES,
     MAX_OPERATIONS_PER_MESSAGE,
@@ -23,6 +24,8 @@ from api_client.contract.operations import Query, WriteOperation
 WIRE_VERSION = 1
 #: Versions that this release reads.
 READABLE_VERSIONS = (1,)
+#: Levels of a message around a caller's value: message, operations, operation, events, event.
+_ENVELOPE_DEPTH = 5
 
 T = TypeVar("T")
 
@@ -87,14 +90,12 @@ def decode_operation(raw: bytes | msgspec.Raw) -> WriteOperation:
     """A write operation from JSON.
 
     Raises:
-        InvalidRequest: it is none, has unknown or wrongly typed fields, or nests too deep.
+        InvalidRequest: it is none, or has unknown or wrongly typed fields.
     """
     try:
-        operation = _operation_decoder.decode(raw)
+        return _operation_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidRequest(f"operation: {error}", field="operation") from None
-    check_raw_depth(raw, "operation")
-    return operation
 
 
 def encode_message(message_id: str, operations: Iterable[bytes]) -> bytes:
@@ -114,9 +115,11 @@ def decode_message(raw: bytes | msgspec.Raw) -> Message:
             or it holds no or too many operations.
         TooLarge: it exceeds `MAX_MESSAGE_BYTES`.
     """
-    check_size(len(bytes(raw)), "message", MAX_MESSAGE_BYTES)
+    text = bytes(raw)
+    check_size(len(text), "message", MAX_MESSAGE_BYTES)
+    check_utf8(text, "message")
     try:
-        message = _message_decoder.decode(raw)
+        message = _message_decoder.decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidRequest(f"message: {error}", field="message") from None
     check_version(message.version)
@@ -142,6 +145,7 @@ def decode_query(raw: bytes | msgspec.Raw) -> Query:
     Raises:
         InvalidRequest: it is none, or its version is not readable.
     """
+    check_utf8(bytes(raw), "query")
     try:
         message = _query_message_decoder.decode(raw)
         check_version(message.version)
@@ -169,6 +173,21 @@ def check_message_id(message_id: str) -> None:
         canonical = False
     if not canonical:
         raise InvalidRequest("id must be a UUID in canonical, lower-case form", field="id")
+
+
+def encode_plain(body: Any, field: str) -> bytes:
+    """The JSON of a message or query that a plain publisher's JSON library has parsed.
+
+    Raises:
+        InvalidRequest: it holds what JSON cannot carry, such as NaN or a lone surrogate.
+    """
+    check_json(body, field, MAX_JSON_DEPTH + _ENVELOPE_DEPTH)
+    try:
+        return _encoder.encode(body)
+    except UnicodeEncodeError:
+        raise InvalidRequest(
+            f"{field} contains a lone surrogate, which has no UTF-8 form", field=field
+        ) from None
 
 
 # Celery task bodies. Ours are spliced from JSON that exists already; under their own content type

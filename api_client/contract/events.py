@@ -9,7 +9,8 @@ import msgspec
 
 from api_client.contract.checks import (
     check_json,
-    check_raw_depth,
+    check_raw,
+    check_raw_values,
     check_size,
     check_state_keys,
     check_text,
@@ -96,7 +97,8 @@ def decode_event(raw: msgspec.Raw) -> EventEnvelope:
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidRequest(f"event: {error}", field="event") from None
     check_event(envelope)
-    check_raw_depth(raw, "event")
+    check_raw(envelope.content, "content")
+    check_raw_values(envelope.state_delta, "state_delta")
     return envelope
 
 

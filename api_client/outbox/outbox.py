@@ -94,8 +94,8 @@ class Outbox:
             Unavailable: the client is closed.
         """
         self._usage.reserve(len(body), block)
-        with self._intake:
-            self._refuse_if_closed(len(body))
+        with self._intake, self._usage.returned_on_error(len(body)):
+            self._refuse_if_closed()
             self._pump.submit(Entry(next(self._ids), keys, body, receipt, finish))
 
     def submit_spooled(
@@ -111,8 +111,8 @@ class Outbox:
         It holds its place in the order meanwhile. Raises as `submit` does.
         """
         self._usage.reserve(0, block)
-        with self._intake:
-            self._refuse_if_closed(0)
+        with self._intake, self._usage.returned_on_error(0):
+            self._refuse_if_closed()
             entry = Entry(next(self._ids), keys, b"", receipt, finish)
             self._pump.submit(entry, lambda entry: self._prepare(entry, prepare))
 
@@ -135,8 +135,7 @@ class Outbox:
             Unavailable: the client is closed.
         """
         with self._intake:
-            if self._closed:
-                raise Unavailable("the client is closed")
+            self._refuse_if_closed()
             inquiry = Inquiry(new_id(), body, receipt, finish, time.monotonic() + timeout)
             self._pump.ask(inquiry, after)
         receipt.accept()
@@ -163,10 +162,11 @@ class Outbox:
         self._spool.close()
         return left
 
-    def _refuse_if_closed(self, size: int) -> None:
+    def _refuse_if_closed(self) -> None:
         if self._closed:
-            self._usage.release(1, size)
             raise Unavailable("the client is closed")
+        if not self._pump.running:
+            raise Unavailable("the outbox has stopped after an error, which is in the log")
 
     def _prepare(self, entry: Entry, prepare: Callable[[Entry, Spool], None]) -> None:
         prepare(entry, self._spool)

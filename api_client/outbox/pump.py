@@ -71,6 +71,11 @@ class Pump:
         self._stager = Workers("zdk-stager", 2)
         self._thread = threading.Thread(target=self._run, name="zdk-outbox", daemon=True)
 
+    @property
+    def running(self) -> bool:
+        """Whether the loop turns; it ends with `stop`, or after an error of ours."""
+        return self._thread.is_alive()
+
     def start(self, restored: list[Dispatch], waiting: list[Entry]) -> None:
         """Begin with what a former client has left in the journal."""
         now = time.monotonic()
@@ -216,13 +221,17 @@ class Pump:
         if reply.missing:
             self._schedule.failed(message_id, now)
             return
+        expected = self._schedule.size_of(message_id)
+        outcomes = reply.outcomes
+        if reply.error is not None:
+            outcomes = [Outcome(error=reply.error)] * expected
+        if len(outcomes) != expected:
+            log.error("%d outcomes came for %d operations", len(outcomes), expected)
+            return
         dispatch = self._schedule.confirm(message_id, now)
         if dispatch is None:
             return
         self._transport.forget(message_id)
-        outcomes = reply.outcomes
-        if reply.error is not None:
-            outcomes = [Outcome(error=reply.error)] * len(dispatch.entries)
         for entry, outcome in zip(dispatch.entries, outcomes, strict=True):
             _resolve(entry, outcome)
         self._changes.confirmed.append(dispatch)

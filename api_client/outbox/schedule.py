@@ -87,7 +87,9 @@ class Schedule:
         self._offer(entry, self._ready)
 
     def withdraw(self, entry: Entry) -> None:
-        """Drop an entry whose body could not be made."""
+        """Drop an entry that waits, because its body could not be made or not be recorded."""
+        self._ready = [ready for ready in self._ready if ready[1] is not entry]
+        heapq.heapify(self._ready)
         freed = [key for key in entry.keys if self._waiting[key][0] is entry]
         for key in entry.keys:
             self._waiting[key].remove(entry)
@@ -154,6 +156,11 @@ class Schedule:
         self._failures[message_id] = failures + 1
         wait = self._options.retry_after * 2 ** min(failures, 16)
         dispatch.due = now + self._jittered(min(wait, self._options.retry_at_most))
+
+    def size_of(self, message_id: str) -> int:
+        """How many operations a message holds; 0 if it is not on its way."""
+        dispatch = self._on_way.get(message_id)
+        return 0 if dispatch is None else len(dispatch.entries)
 
     def confirm(self, message_id: str, now: float) -> Dispatch | None:
         """Forget a message whose outcomes have come; None if they had come before.

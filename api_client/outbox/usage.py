@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from api_client.contract.errors import OutboxFull
 
@@ -39,6 +41,15 @@ class Usage:
                 )
             self.operations += 1
             self.bytes += size
+
+    @contextmanager
+    def returned_on_error(self, size: int) -> Iterator[None]:
+        """Give a reservation of ``size`` bytes back if the block raises."""
+        try:
+            yield
+        except BaseException:
+            self.release(1, size)
+            raise
 
     def count(self, operations: int, size: int) -> None:
         """Count operations that were found on opening, whatever the limits."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from api_client.contract.checks import check_count, check_size, check_text
+from api_client.contract.checks import check_count, check_raw_values, check_size, check_text
 from api_client.contract.codec import encode
 from api_client.contract.errors import InvalidRequest, NotFound, StorageError
 from api_client.contract.keys import ArtifactKey
@@ -93,6 +93,7 @@ def check(operation: SaveArtifact | DeleteArtifact) -> None:
         return
     check_text(operation.mime_type, "mime_type", MAX_MIME_TYPE_BYTES)
     check_size(len(encode(operation.metadata)), "metadata", MAX_METADATA_BYTES)
+    check_raw_values(operation.metadata, "metadata")
     if (operation.data is None) == (operation.blob is None):
         raise InvalidRequest("exactly one of data and blob must be given", field="data")
     if operation.data is not None:

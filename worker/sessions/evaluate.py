@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from api_client.contract.checks import check_count, check_state_keys
+from api_client.contract.checks import check_count, check_raw_values, check_state_keys
 from api_client.contract.errors import (
     AlreadyExists,
     Conflict,
@@ -127,8 +127,10 @@ def decode(operation: SessionOperation) -> Decoded:
             return _decode_append(operation)
         case CreateSession(state=state):
             check_state_keys(state, "state")
+            check_raw_values(state, "state")
         case UpdateState(delta=delta, delete=delete):
             check_state_keys(delta, "delta")
+            check_raw_values(delta, "delta")
             check_state_keys(delete, "delete")
             check_disjoint(delta, delete, "delete")
             if not delta and not delete:

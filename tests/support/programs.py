@@ -1,0 +1,42 @@
+"""Programs that tests run in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_SECONDS = 100.0
+
+
+def run_python(
+    arguments: Sequence[str], *, environment: Mapping[str, str], cwd: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run Python to its end, bounded in time; output and errors come back as text.
+
+    The environment holds nothing of ours but ``environment``.
+    """
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=clean_environment(environment),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+
+
+def run_zdk(
+    *arguments: str, environment: Mapping[str, str], cwd: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run the ``zdk`` command likewise."""
+    return run_python(["-m", "api_client", *arguments], environment=environment, cwd=cwd)
+
+
+def clean_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without our settings, and with ``own``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ZDK_")}
+    return {**kept, **own}

@@ -11,7 +11,7 @@ from api_client.cli.artifact_views import artifacts_table, versions_table
 from api_client.cli.command import AppArgument, Run, SessionArgument, UserArgument, YesOption, verb
 from api_client.cli.inputs import STANDARD, confirm, opened, parse_object
 from api_client.cli.outputs import check_destination, destination
-from api_client.cli.paging import AllOption, CursorOption, LimitOption, collect, listing
+from api_client.cli.paging import AllOption, CursorOption, LimitOption, collect, page_view
 from api_client.cli.tables import human_size
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.keys import ArtifactKey, SessionKey
@@ -49,7 +49,7 @@ def list_artifacts(
             cursor,
             everything,
         )
-    run.show(page, lambda page: listing(page, artifacts_table, "artifacts"))
+    run.show(page, lambda page: page_view(page, artifacts_table, "artifacts"))
 
 
 @verb(artifacts, "put")
@@ -148,7 +148,7 @@ def list_versions(
             cursor,
             everything,
         )
-    run.show(page, lambda page: listing(page, versions_table, "versions"))
+    run.show(page, lambda page: page_view(page, versions_table, "versions"))
 
 
 @verb(artifacts, "delete")

@@ -69,14 +69,11 @@ def _run(folder: Path, inputs: Inputs, measured: Measured, workers: int, console
         on_progress = _bars(progress, len(inputs.files) + len(inputs.events))
         broker = stack.environment["ZDK_BROKER_URL"]
 
-        def half_way() -> None:
-            killed = stack.kill_worker()
-            progress.console.print(f"worker {killed} killed (SIGKILL) half-way", style="yellow")
-            started = stack.await_restart(killed)
-            progress.console.print(f"worker {started} started in its place", style="yellow")
-
         with StorageClient(broker, outbox=folder / "outbox.db") as client:
-            store(client, inputs, measured, on_progress, half_way)
+            killed: list[int] = []
+            store(client, inputs, measured, on_progress, lambda: killed.append(stack.kill_worker()))
+            progress.console.print(f"worker {killed[0]} was killed half-way (SIGKILL)")
+            progress.console.print(f"worker {stack.await_restart(killed[0])} works in its place")
             verify(client, inputs, measured, on_progress)
 
 
@@ -92,9 +89,6 @@ def _progress(console: Console) -> Progress:
 
 def _bars(progress: Progress, total: int) -> Callable[[str, int], None]:
     # The session's creation is an operation too, but nothing to load back.
-    extra = {"load": 0}
-    bars = {
-        step: progress.add_task(text, total=total + extra.get(step, 1))
-        for step, text in _STEPS.items()
-    }
+    totals = {"accept": total + 1, "apply": total + 1, "load": total}
+    bars = {step: progress.add_task(_STEPS[step], total=count) for step, count in totals.items()}
     return lambda step, count: progress.advance(bars[step], count)

@@ -22,13 +22,18 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding lacks is escaped, instead of ending the command.
             stream.reconfigure(errors="backslashreplace")
-    # The verbs explain their own errors; this is for what reaches the surface all the same.
+    # The client's verbs explain their own errors; this is for those of the others.
     with errors_explained(as_json=False):
-        build_app()(prog_name="zdk")
+        build_app(operator=not _asks_for_client_verb(sys.argv[1:]))(prog_name="zdk")
 
 
-def build_app() -> typer.Typer:
-    """The command with all verbs."""
+def build_app(*, operator: bool = True) -> typer.Typer:
+    """The command.
+
+    Parameters:
+        operator: with the operator's verbs, whose imports take longer than most of the client's
+            verbs run.
+    """
     app = typer.Typer(
         name="zdk",
         epilog=EXIT_CODES_HELP,
@@ -38,11 +43,18 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
+    app.command(rich_help_panel="Try")(demo)
     app.add_typer(sessions, name="sessions", rich_help_panel="Use")
     app.add_typer(artifacts, name="artifacts", rich_help_panel="Use")
-    app.command(rich_help_panel="Use")(demo)
-    mount_operator_verbs(app)
+    if operator:
+        mount_operator_verbs(app)
     return app
+
+
+def _asks_for_client_verb(arguments: list[str]) -> bool:
+    # No option before the verb takes a value, so the first word is the verb.
+    words = (word for word in arguments if not word.startswith("-"))
+    return next(words, None) in ("sessions", "artifacts")
 
 
 def _print_version(wanted: bool) -> None:

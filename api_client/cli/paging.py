@@ -33,9 +33,11 @@ def collect(
     return Page(items=items, next_cursor=page.next_cursor)
 
 
-def listing(page: Page[T], table: Callable[[list[T]], RenderableType], what: str) -> RenderableType:
+def page_view(
+    page: Page[T], table: Callable[[list[T]], RenderableType], what: str
+) -> RenderableType:
     """A page for people: its table, and how to see more."""
-    if not page.items and page.next_cursor is None:
+    if not page.items:
         return f"no {what}"
     if page.next_cursor is None:
         return table(page.items)

@@ -7,31 +7,27 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from api_client.cli.tables import compact, facts, local_time, table
+from api_client.cli.tables import compact, facts, listing, local_time
 from api_client.contract.records import Event, Session, SessionSummary
 
 
-def sessions_table(
-    sessions: list[SessionSummary], *, with_user: bool, with_state: bool
-) -> RenderableType:
-    """A listing's sessions."""
-    return table(
+def sessions_table(sessions: list[SessionSummary]) -> RenderableType:
+    """A listing's sessions, with their state if it was asked for."""
+    return listing(
         {
             "Session": "key",
-            **({"User": "key"} if with_user else {}),
+            "User": "key",
             "Revision": "number",
-            "Created": "time",
-            "Updated": "time",
-            **({"State": "text"} if with_state else {}),
+            "Updated": "word",
+            "State": "text",
         },
         (
             [
                 session.key.session,
-                *([session.key.user] if with_user else []),
+                session.key.user,
                 str(session.revision),
-                local_time(session.created_at),
                 local_time(session.updated_at),
-                *([compact(session.state)] if with_state else []),
+                "" if session.state is None else compact(session.state),
             ]
             for session in sessions
         ),
@@ -72,8 +68,8 @@ def _as_facts(state: dict[str, Any]) -> dict[str, str]:
 
 
 def _events_table(session: Session) -> RenderableType:
-    return table(
-        {"Seq": "number", "Time": "time", "Author": "key", "Content": "text", "State": "text"},
+    return listing(
+        {"Seq": "number", "Time": "word", "Author": "key", "Content": "text", "State": "text"},
         (
             [
                 str(event.seq),

@@ -9,7 +9,7 @@ import typer
 from api_client.cli.append import append_events
 from api_client.cli.command import AppArgument, Run, SessionArgument, UserArgument, YesOption, verb
 from api_client.cli.inputs import confirm, parse_assignments, parse_object
-from api_client.cli.paging import AllOption, CursorOption, LimitOption, collect, listing
+from api_client.cli.paging import AllOption, CursorOption, LimitOption, collect, page_view
 from api_client.cli.session_views import count_events, session_view, sessions_table
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.keys import SessionKey
@@ -49,14 +49,7 @@ def list_sessions(
             cursor,
             everything,
         )
-    run.show(
-        page,
-        lambda page: listing(
-            page,
-            lambda items: sessions_table(items, with_user=user is None, with_state=state),
-            "sessions",
-        ),
-    )
+    run.show(page, lambda page: page_view(page, sessions_table, "sessions"))
 
 
 @verb(sessions, "show")

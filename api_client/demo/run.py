@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -53,17 +52,19 @@ def store(
     on_progress: OnProgress,
     half_way: Callable[[], None],
 ) -> None:
-    """Store all inputs; call ``half_way`` once when half of the operations are applied."""
-    watch = _Watch(measured, on_progress, (len(inputs.files) + len(inputs.events) + 1) // 2)
+    """Store all inputs.
+
+    Parameters:
+        half_way: called once, when the first half is applied and the second is on its way.
+    """
+    watch = _Watch(measured, on_progress)
+    calls = list(_calls(client, inputs))
+    half = len(calls) // 2
     begun = time.monotonic()
-    receipts = [watch.follow(call) for call in _calls(client, inputs)]
-    watch.wait_half(_PATIENCE)
+    _await_all([watch.follow(call) for call in calls[:half]], measured)
+    receipts = [watch.follow(call) for call in calls[half:]]
     half_way()
-    for receipt in receipts:
-        try:
-            receipt.result(timeout=_PATIENCE)
-        except (StorageError, TimeoutError) as error:
-            measured.failed.append(str(error))
+    _await_all(receipts, measured)
     measured.store_seconds = time.monotonic() - begun
 
 
@@ -89,12 +90,9 @@ def verify(
 class _Watch:
     """Follows receipts as they resolve; its callbacks run in the client's threads."""
 
-    def __init__(self, measured: Measured, on_progress: OnProgress, half: int):
+    def __init__(self, measured: Measured, on_progress: OnProgress):
         self._measured = measured
         self._on_progress = on_progress
-        self._half = half
-        self._lock = threading.Lock()
-        self._half_reached = threading.Event()
 
     def follow(self, call: Callable[[], Receipt[Any]]) -> Receipt[Any]:
         """Make the call, and measure from there."""
@@ -105,22 +103,22 @@ class _Watch:
         receipt.add_done_callback(lambda done: self._applied(begun, done.exception() is None))
         return receipt
 
-    def wait_half(self, timeout: float) -> None:
-        """Wait until half of the operations are applied."""
-        self._half_reached.wait(timeout)
-
     def _accepted(self, begun: float) -> None:
-        with self._lock:
-            self._measured.accepted_latency.append(time.monotonic() - begun)
+        self._measured.accepted_latency.append(time.monotonic() - begun)
         self._on_progress("accept", 1)
 
     def _applied(self, begun: float, ok: bool) -> None:
-        with self._lock:
-            self._measured.applied_latency.append(time.monotonic() - begun)
-            self._measured.applied += ok
-            if self._measured.applied >= self._half:
-                self._half_reached.set()
+        self._measured.applied_latency.append(time.monotonic() - begun)
+        self._measured.applied += ok
         self._on_progress("apply", 1)
+
+
+def _await_all(receipts: list[Receipt[Any]], measured: Measured) -> None:
+    for receipt in receipts:
+        try:
+            receipt.result(timeout=_PATIENCE)
+        except (StorageError, TimeoutError) as error:
+            measured.failed.append(str(error))
 
 
 def _calls(client: StorageClient, inputs: Inputs) -> Iterator[Callable[[], Receipt[Any]]]:
@@ -149,7 +147,30 @@ def _load_all(
 
 
 def _key(name: str) -> ArtifactKey:
-    return ArtifactKey(KEY.app, KEY.user, KEY.session, name)
+    # A session for each top-level name, so that several messages are on their way at a time.
+    return ArtifactKey(KEY.app, KEY.user, name.partition("/")[0][:64], name)
+
+
+def _load_all(
+    client: StorageClient, inputs: Inputs, measured: Measured
+) -> Iterator[tuple[str, Artifact]]:
+    names = list(inputs.files)
+    for start in range(0, len(names), _LOADS):
+        begun = time.monotonic()
+        batch = names[start : start + _LOADS]
+        asked = [(name, client.artifacts.load(_key(name))) for name in batch]
+        for name, receipt in asked:
+            try:
+                artifact = receipt.result(timeout=_PATIENCE)
+                measured.loaded_latency.append(time.monotonic() - begun)
+                yield name, artifact
+            except (StorageError, TimeoutError) as error:
+                measured.lost.append(f"{name}: {error}")
+
+
+def _key(name: str) -> ArtifactKey:
+    # A session for each top-level folder, so that several messages are on their way at a time.
+    return ArtifactKey(KEY.app, KEY.user, f"files of /{name.rpartition('/')[0]}"[:64], name)
 
 
 def _verify_events(client: StorageClient, expected: list[Event], measured: Measured) -> None:

@@ -23,7 +23,8 @@ NASTY = (
 )
 
 
-def _nested(depth: int) -> Any:
+def nested(depth: int) -> Any:
+    """A value with so many levels of lists and dicts."""
     value: Any = "deepest"
     for level in range(depth):
         value = [value] if level % 2 else {"in": value}
@@ -53,7 +54,7 @@ EXACT: dict[str, Any] = {
     "unicode in a key": {"é": 1, "e\u0301": 2, "😀": 3},
     "key order": {"b": 1, "a": 2, "c": {"z": 1, "y": 2}, "10": 3, "9": 4, "": 5},
     "names of our own": {"seq": -1, "id": "x", "partial": True, "events": [], "op": "x"},
-    "nested as deep as allowed": _nested(100),
+    "nested deep": nested(90),
     "wide": [list(range(300)), {str(n): n for n in range(300)}],
     "JSON in text": '{"a": [1, null]}',
     "brackets in text": "[{" * 300,

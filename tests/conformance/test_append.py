@@ -20,7 +20,8 @@ from api_client import (
     SessionKey,
     StorageClient,
 )
-from tests.conformance.conftest import EXACT
+from api_client.contract.limits import MAX_JSON_DEPTH
+from tests.conformance.conftest import EXACT, nested
 from tests.support.workers import Stack
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
@@ -87,6 +88,15 @@ def test_content_comes_back_exactly(
     assert json.dumps(loaded.state_delta) == json.dumps({"x": value})
 
 
+@pytest.mark.parametrize("depth", range(MAX_JSON_DEPTH - 5, MAX_JSON_DEPTH + 1))
+def test_content_may_be_nested_as_deep_as_the_limit(
+    client: StorageClient, session: SessionKey, depth: int
+) -> None:
+    value = nested(depth)
+    client.sessions.append(session, Event(author="agent", content=value)).result()
+    assert client.sessions.load(session).result().events[0].content == value
+
+
 def test_tuples_come_back_as_lists(client: StorageClient, session: SessionKey) -> None:
     client.sessions.append(session, Event(author="agent", content=(1, ("a",)))).result()
     assert client.sessions.load(session).result().events[0].content == [1, ["a"]]
@@ -126,7 +136,7 @@ def test_timestamps_outside_the_calendar_in_utc_are_refused(
     stack: Stack, app: str, timestamp: datetime
 ) -> None:
     # A client of its own: a message that no worker can apply would be sent again and again.
-    client, key = stack.open(wait_timeout=10.0), SessionKey(app, "user", "session")
+    client, key = stack.open(wait_timeout=5.0), SessionKey(app, "user", "session")
     try:
         client.sessions.create(key).result()
         with pytest.raises(InvalidRequest) as caught:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -335,12 +334,7 @@ class TestBody:
 
 
 class TestDecode:
-    def test_what_is_of_another_type_is_refused(self) -> None:
+    @pytest.mark.parametrize("raw", [b'{"app":1}', b"", b"nul", b"[]", b"[" * 1_000_000])
+    def test_what_is_of_another_type_is_refused_by_a_typed_error(self, raw: bytes) -> None:
         with pytest.raises(InvalidRequest):
-            codec.decode(b'{"app":1}', SessionKey)
-
-    @pytest.mark.parametrize("raw", [b"[" * 1_000_000, b"\xff", b'"\xff"'])
-    def test_what_is_not_json_is_refused_by_a_typed_error(self, raw: bytes) -> None:
-        with contextlib.suppress(InvalidRequest):
-            codec.decode(raw, list[Any])
-            pytest.fail("it was taken")
+            codec.decode(raw, SessionKey)

@@ -35,6 +35,16 @@ from api_client.contract.records import Event, StoredEvent
 NOON = datetime(2026, 11, 5, 12, tzinfo=timezone.utc)
 LONG = 2**MAX_INTEGER_BITS - 1
 
+
+class Text(str):
+    """A string of a class of its own."""
+
+
+class Real(float):
+    """A float of a class of its own; ``numpy.float64`` is one."""
+
+
+
 PROFILE = settings(deadline=None, print_blob=True, derandomize=False, max_examples=150)
 
 JSON = st.recursive(
@@ -228,6 +238,14 @@ class TestRefusedAtTheCall:
     def test_only_events_are_taken(self, value: Any) -> None:
         with pytest.raises(InvalidRequest, match=type(value).__name__):
             encode_event(value)
+
+    @pytest.mark.parametrize("value", [Text("x"), Real(1.5), [Real(1.5)], {Text("k"): 1}])
+    def test_subclasses_of_json_types_pass_or_are_refused_by_a_typed_error(
+        self, value: Any
+    ) -> None:
+        with contextlib.suppress(InvalidRequest):
+            encoded = encode_event(event(content=value, state_delta={"k": value}))
+            assert through_the_store(encoded).content == value
 
     def test_an_event_of_exactly_the_limit_passes_on_both_sides(self) -> None:
         room = MAX_EVENT_BYTES - len(bytes(encode_event(event(content=""))))

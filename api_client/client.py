@@ -46,6 +46,8 @@ class StorageClient:
         outbox: where operations are kept until confirmed: a file, or a folder that the processes
             of one host share. None keeps them in memory.
         result_url: the Redis that holds results; the broker if None.
+        artifacts_url: the workers' blob folder (``file:///folder``), if this process can reach
+            it; large artifacts then go straight there instead of through Redis.
         block: seconds that a method may wait for room in a full outbox before `OutboxFull`.
         wait_timeout: seconds after which ``receipt.result()`` and ``await receipt`` give up if
             they were given no timeout.
@@ -64,6 +66,7 @@ class StorageClient:
         outbox: OutboxPlace = None,
         *,
         result_url: str | None = None,
+        artifacts_url: str | None = None,
         block: float = 0.0,
         wait_timeout: float = 60.0,
         read_timeout: float = 30.0,
@@ -81,7 +84,7 @@ class StorageClient:
                 "result_url must be a Redis URL; with another broker, give one", field="result_url"
             )
         self._wire(
-            partial(_celery_transport, broker_url, results),
+            partial(_celery_transport, broker_url, results, artifacts_url),
             outbox,
             block=block,
             wait_timeout=wait_timeout,
@@ -91,7 +94,8 @@ class StorageClient:
 
     @classmethod
     def from_env(cls, **options: Any) -> StorageClient:
-        """A client set up by ``ZDK_BROKER_URL``, ``ZDK_RESULT_URL`` and ``ZDK_OUTBOX``.
+        """A client set up by ``ZDK_BROKER_URL``, ``ZDK_RESULT_URL``, ``ZDK_ARTIFACTS_URL`` and
+        ``ZDK_OUTBOX``.
 
         Parameters:
             options: as of the class; they override the environment.
@@ -106,6 +110,7 @@ class StorageClient:
                 field="ZDK_BROKER_URL",
             )
         options.setdefault("result_url", os.environ.get("ZDK_RESULT_URL") or None)
+        options.setdefault("artifacts_url", os.environ.get("ZDK_ARTIFACTS_URL") or None)
         options.setdefault("outbox", os.environ.get("ZDK_OUTBOX") or None)
         return cls(broker_url, **options)
 
@@ -228,6 +233,7 @@ class StorageClient:
         self._place = place
         self._options = options
         self._opening = threading.Lock()
+        self._inherited: list[Outbox] = []
         self._open()
         self._requests = Requests(
             lambda: self._current()[0],
@@ -262,6 +268,8 @@ class StorageClient:
         if os.getpid() != self._pid:
             with self._opening:
                 if os.getpid() != self._pid:
+                    # Kept, never closed: what they hold belongs to the parent.
+                    self._inherited += self._outboxes
                     self._open()
         return self._outboxes
 
@@ -273,11 +281,15 @@ def _options(max_operations: int, max_bytes: int, window: int) -> OutboxOptions:
     return OutboxOptions(max_operations, max_bytes, ScheduleOptions(window=window))
 
 
-def _celery_transport(broker_url: str, result_url: str) -> Transport:
+def _celery_transport(broker_url: str, result_url: str, artifacts_url: str | None) -> Transport:
     # Imported late: a local client needs no Celery, and the import is most of the client's own.
     from api_client.transport.celery import CeleryTransport
 
-    return CeleryTransport(broker_url, result_url)
+    blobs = None
+    if artifacts_url is not None and artifacts_url.startswith("file:"):
+        for found in entry_points(group="zdk_storage.blobs"):
+            blobs = found.load()(artifacts_url)
+    return CeleryTransport(broker_url, result_url, blobs)
 
 
 def _local_transport(database_url: str, artifacts_url: str) -> Transport:

@@ -89,11 +89,14 @@ def stack(
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the end of the worker's log with a test that failed."""
+    """Show the end of the worker's log with a test that failed, and leave nothing of its clients'
+    state to the next one."""
     report = yield
     used = getattr(item, "funcargs", {}).get("stack")
-    if report.failed and isinstance(used, Stack) and used.worker is not None:
-        report.sections.append((f"end of {used.worker.log}", used.worker.log_tail()))
+    if report.failed and isinstance(used, Stack):
+        if used.worker is not None:
+            report.sections.append((f"end of {used.worker.log}", used.worker.log_tail()))
+        used.discard_clients()
     return report
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -102,16 +102,6 @@ class Storage:
         except StorageError as error:
             return QueryReply(error=to_record(error))
         return QueryReply(ok=msgspec.Raw(codec.encode(found)))
-
-    def stage(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
-        """Put bytes that a later message refers to straight into the blob store.
-
-        Raises:
-            BlobMismatch: they are not those announced.
-            OSError: the blob store cannot be written.
-        """
-        if not self.blobs.contains(sha256, size):
-            self.blobs.put(sha256, size, chunks)
 
     def close(self) -> None:
         """Close the pooled connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -65,7 +66,7 @@ def append_events(
         with opened(file, "file") as lines:
             batches = read_batches(lines, author)
     with run.connect() as storage:
-        appended = _append(storage, key, batches, expected_revision)
+        appended = append_batches(storage, key, batches, expected_revision)
     run.show(appended, _line)
 
 
@@ -90,8 +91,8 @@ def _event(author: str, text: str | None, content: str | None, state_delta: str 
     raise InvalidRequest("nothing to append: use --text, --content or --file", field="content")
 
 
-def _append(
-    storage: Connection, key: SessionKey, batches: list[list[Event]], expected: int | None
+def append_batches(
+    storage: Connection, key: SessionKey, batches: Iterable[list[Event]], expected: int | None
 ) -> EventsAppended:
     """Append batch after batch, as one outcome.
 

@@ -165,28 +165,27 @@ def connect(target: Target) -> Iterator[Connection]:
 
 
 class _Troubles(logging.Handler):
-    """Remembers what the client logs, instead of printing it: the last of it explains why an
-    answer did not come."""
+    """Remembers what is logged, instead of printing it: the last of it explains why an answer
+    did not come."""
 
     def __init__(self) -> None:
-        super().__init__(logging.INFO)
+        super().__init__()
         self.last: str | None = None
-        self._logger = logging.getLogger("api_client")
+        # The client tells at this level why it could not send.
+        self._client = logging.getLogger("api_client")
+        self._level = self._client.level
 
     def emit(self, record: logging.LogRecord) -> None:
         self.last = record.getMessage()
 
     def __enter__(self) -> _Troubles:
-        self._before = (self._logger.level, self._logger.propagate)
-        self._logger.setLevel(logging.INFO)
-        self._logger.propagate = False
-        self._logger.addHandler(self)
+        self._client.setLevel(logging.INFO)
+        logging.getLogger().addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-        level, self._logger.propagate = self._before
-        self._logger.setLevel(level)
+        logging.getLogger().removeHandler(self)
+        self._client.setLevel(self._level)
 
 
 def _settled(receipt: Receipt[Any], seconds: float, doing: str) -> bool:

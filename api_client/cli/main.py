@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import sys
 from typing import Annotated
@@ -14,6 +15,12 @@ from api_client.cli.mounting import mount_operator_verbs
 from api_client.cli.output import EXIT_CODES_HELP, errors_explained
 from api_client.cli.sessions import sessions
 from api_client.version import __version__
+
+_HELP = (
+    "Keep what AI agents produce: sessions and artifacts.\n\n"
+    "The verbs that use the storage reach it through ZDK_BROKER_URL (zdk up prints it), or, "
+    "with --local, work on a database and a blob store in this process."
+)
 
 
 def main() -> None:
@@ -36,6 +43,7 @@ def build_app(*, operator: bool = True) -> typer.Typer:
     """
     app = typer.Typer(
         name="zdk",
+        help=_HELP,
         epilog=EXIT_CODES_HELP,
         no_args_is_help=True,
         rich_markup_mode="rich",
@@ -48,6 +56,8 @@ def build_app(*, operator: bool = True) -> typer.Typer:
     app.add_typer(artifacts, name="artifacts", rich_help_panel="Use")
     if operator:
         mount_operator_verbs(app)
+    for part in (app, sessions, artifacts):
+        _reflow_help(part)
     return app
 
 
@@ -55,6 +65,13 @@ def _asks_for_client_verb(arguments: list[str]) -> bool:
     # No option before the verb takes a value, so the first word is the verb.
     words = (word for word in arguments if not word.startswith("-"))
     return next(words, None) in ("sessions", "artifacts")
+
+
+def _reflow_help(app: typer.Typer) -> None:
+    """Let the terminal break the lines of the verbs' docstrings, not the source code."""
+    for command in app.registered_commands:
+        text = command.help or inspect.getdoc(command.callback) or ""
+        command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _print_version(wanted: bool) -> None:
@@ -71,8 +88,4 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Keep what AI agents produce: sessions and artifacts.
-
-    The verbs that use the storage reach it through ZDK_BROKER_URL (zdk up prints it), or, with
-    --local, work on a database and a folder in this process.
-    """
+    """Nothing happens before a verb."""

@@ -35,7 +35,7 @@ def read_inputs(folder: Path) -> Inputs:
     if not folder.is_dir():
         raise InvalidRequest(f"{folder} is not a folder", field="folder")
     tracked = _git(folder, "ls-files", "-z")
-    paths = tracked.split("\0") if tracked else [p for p in _walk(folder)]
+    paths = tracked.split("\0") if tracked else list(_walk(folder))
     files = {name: folder / name for name in paths if _storable(folder, name)}
     if not files:
         raise InvalidRequest(f"{folder} holds no file", field="folder")

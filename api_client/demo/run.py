@@ -151,28 +151,6 @@ def _key(name: str) -> ArtifactKey:
     return ArtifactKey(KEY.app, KEY.user, name.partition("/")[0][:64], name)
 
 
-def _load_all(
-    client: StorageClient, inputs: Inputs, measured: Measured
-) -> Iterator[tuple[str, Artifact]]:
-    names = list(inputs.files)
-    for start in range(0, len(names), _LOADS):
-        begun = time.monotonic()
-        batch = names[start : start + _LOADS]
-        asked = [(name, client.artifacts.load(_key(name))) for name in batch]
-        for name, receipt in asked:
-            try:
-                artifact = receipt.result(timeout=_PATIENCE)
-                measured.loaded_latency.append(time.monotonic() - begun)
-                yield name, artifact
-            except (StorageError, TimeoutError) as error:
-                measured.lost.append(f"{name}: {error}")
-
-
-def _key(name: str) -> ArtifactKey:
-    # A session for each top-level folder, so that several messages are on their way at a time.
-    return ArtifactKey(KEY.app, KEY.user, f"files of /{name.rpartition('/')[0]}"[:64], name)
-
-
 def _verify_events(client: StorageClient, expected: list[Event], measured: Measured) -> None:
     session = client.sessions.load(KEY).result(timeout=_PATIENCE)
     stored = [(e.id, e.author, e.content, e.timestamp) for e in session.events]

@@ -48,12 +48,14 @@ class Dispatch:
         id: the message id.
         entries: its operations, in the order of issue.
         attempts: how many times it has been sent.
+        missed: a worker did not find its staged bytes.
         due: when to send it (again), on the schedule's clock; infinite while it is being sent.
     """
 
     id: str
     entries: list[Entry]
     attempts: int = 0
+    missed: bool = False
     due: float = float("inf")
     body: bytes = field(default=b"", repr=False)
 

@@ -219,7 +219,7 @@ class Pump:
     def _replied(self, message_id: str, reply: WriteReply) -> None:
         now = time.monotonic()
         if reply.missing:
-            self._schedule.failed(message_id, now)
+            self._schedule.missed(message_id, now)
             return
         expected = self._schedule.size_of(message_id)
         outcomes = reply.outcomes
@@ -271,7 +271,7 @@ class Pump:
     def _send_message(self, dispatch: Dispatch) -> None:
         try:
             if dispatch.blobs:
-                self._transport.stage(dispatch.blobs)
+                self._transport.stage(dispatch.blobs, missed=dispatch.missed)
             self._transport.send_message(dispatch.id, dispatch.body)
         except Exception as error:
             self._events.put(partial(self._not_sent, dispatch, error))

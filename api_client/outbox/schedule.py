@@ -157,6 +157,13 @@ class Schedule:
         wait = self._options.retry_after * 2 ** min(failures, 16)
         dispatch.due = now + self._jittered(min(wait, self._options.retry_at_most))
 
+    def missed(self, message_id: str, now: float) -> None:
+        """Note that a worker did not find the staged bytes of a message; it is sent again."""
+        dispatch = self._on_way.get(message_id)
+        if dispatch is not None:
+            dispatch.missed = True
+            self.failed(message_id, now)
+
     def size_of(self, message_id: str) -> int:
         """How many operations a message holds; 0 if it is not on its way."""
         dispatch = self._on_way.get(message_id)

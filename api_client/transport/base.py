@@ -35,8 +35,11 @@ class Transport(Protocol):
     def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
         """Begin to hand replies to the two callbacks. Replies may be lost, late or doubled."""
 
-    def stage(self, blobs: Sequence[BlobFile]) -> None:
+    def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """Make these bytes reachable for the worker that will apply their message.
+
+        Parameters:
+            missed: a worker did not find them where they had been staged before.
 
         Raises:
             Unavailable: that is not possible now.

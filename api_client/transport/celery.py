@@ -23,7 +23,7 @@ from api_client.contract.errors import StorageError, Unavailable
 from api_client.contract.outcomes import QueryReply, WriteReply
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
 from api_client.transport.results import ResultReader
-from api_client.transport.staging import RedisStager
+from api_client.transport.staging import BlobStore, BlobStoreStager, RedisStager
 
 log = logging.getLogger(__name__)
 
@@ -42,23 +42,26 @@ class CeleryTransport:
     Parameters:
         broker_url: where tasks go.
         result_url: the Redis that holds results and staged bytes.
+        blobs: the workers' blob store, if this process can reach it; large bytes then go
+            straight there instead of through Redis.
     """
 
     #: The broker keeps what it has taken, as well as it is set up to.
     durable = True
 
-    def __init__(self, broker_url: str, result_url: str):
+    def __init__(self, broker_url: str, result_url: str, blobs: BlobStore | None = None):
         # Whoever knows a task id can read its result, so ids cannot be guessed.
         self._prefix = secrets.token_hex(16)
         self._app = _celery_app(broker_url)
         self._results = ResultReader(result_url, self._prefix, SOCKET_OPTIONS)
-        self._stager = RedisStager(self._results.redis)
+        self._through_redis = RedisStager(self._results.redis)
+        self._directly = None if blobs is None else BlobStoreStager(blobs)
 
     def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
         """See `Transport.start`."""
 
-        def on_result(request_id: str, result: msgspec.Raw) -> None:
-            kind, _, own_id = request_id.partition(".")
+        def on_result(name: str, result: msgspec.Raw) -> None:
+            kind, _, own_id = name.partition(".")
             try:
                 if kind == "w":
                     on_write(own_id, codec.decode(result, WriteReply))
@@ -69,10 +72,14 @@ class CeleryTransport:
 
         self._results.start(on_result)
 
-    def stage(self, blobs: Sequence[BlobFile]) -> None:
-        """See `Transport.stage`. The bytes wait in Redis, in chunks."""
+    def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
+        """See `Transport.stage`."""
+        if self._directly is not None and not missed:
+            self._directly.stage(blobs)
+            return
+        # Also when a worker has not found what was put into the blob store: it uses another one.
         try:
-            self._stager.stage(blobs)
+            self._through_redis.stage(blobs)
         except RedisError as error:
             raise Unavailable(f"bytes could not be staged in Redis: {error}") from error
 
@@ -86,16 +93,16 @@ class CeleryTransport:
 
     def forget(self, request_id: str) -> None:
         """See `Transport.forget`. Its result is deleted from Redis."""
-        self._results.forget(f"w.{request_id}")
-        self._results.forget(f"r.{request_id}")
+        for kind in ("w", "r"):
+            self._results.forget(f"{kind}.{request_id}")
 
     def close(self) -> None:
         """See `Transport.close`."""
         self._results.close()
         self._app.close()
 
-    def _send(self, task: str, queue: str, request_id: str, body: bytes) -> None:
-        self._results.expect(request_id)
+    def _send(self, task: str, queue: str, name: str, body: bytes) -> None:
+        request_id = self._results.expect(name)
         try:
             self._app.send_task(
                 task,

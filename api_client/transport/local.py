@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
 from api_client.contract import codec
 from api_client.contract.codec import Message
-from api_client.contract.errors import StorageError, Unavailable, to_record
+from api_client.contract.errors import StorageError, to_record
 from api_client.contract.operations import Query
 from api_client.contract.outcomes import QueryReply, WriteReply
 from api_client.threads import Workers
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
+from api_client.transport.staging import BlobStore, BlobStoreStager
 
 log = logging.getLogger(__name__)
 
 _THREADS = 4
-_CHUNK_BYTES = 1024 * 1024
 _CLOSE_SECONDS = 30.0
 
 
@@ -31,8 +31,9 @@ class LocalStorage(Protocol):
     def query(self, query: Query) -> QueryReply:
         """Answer one query."""
 
-    def stage(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
-        """Take bytes that a message will refer to."""
+    @property
+    def blobs(self) -> BlobStore:
+        """Where artifact bytes go."""
 
     def close(self) -> None:
         """Close the database."""
@@ -50,6 +51,7 @@ class LocalTransport:
 
     def __init__(self, storage: LocalStorage):
         self._storage = storage
+        self._stager = BlobStoreStager(storage.blobs)
         self._workers = Workers("zdk-local", _THREADS)
 
     def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
@@ -57,15 +59,9 @@ class LocalTransport:
         self._on_write = on_write
         self._on_query = on_query
 
-    def stage(self, blobs: Sequence[BlobFile]) -> None:
+    def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """See `Transport.stage`. The bytes go straight into the blob store."""
-        for blob in blobs:
-            with open(blob.path, "rb") as file:
-                chunks = iter(partial(file.read, _CHUNK_BYTES), b"")
-                try:
-                    self._storage.stage(blob.reference.sha256, blob.reference.size, chunks)
-                except OSError as error:
-                    raise Unavailable(f"the blob store cannot be written: {error}") from error
+        self._stager.stage(blobs)
 
     def send_message(self, message_id: str, body: bytes) -> None:
         """See `Transport.send_message`."""

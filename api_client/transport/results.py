@@ -29,7 +29,7 @@ _LOOK_AFTER = 2.0
 _RECONNECT_PAUSE = 0.5
 _CLOSE_SECONDS = 10.0
 
-#: Called with a request id and the task's result as JSON.
+#: Called with a request's name and the task's result as JSON.
 OnResult = Callable[[str, msgspec.Raw], None]
 
 
@@ -41,7 +41,10 @@ class _Meta(msgspec.Struct):
 
 
 class ResultReader:
-    """Hands out results of tasks whose id is ``<prefix>.<request id>``.
+    """Hands out results of tasks whose id is ``<prefix>.<request's name>.<number of the try>``.
+
+    Each try has an id of its own, because the backend never replaces a stored success
+    (``celery/backends/base.py``, ``_store_result``).
 
     Parameters:
         url: of the Redis result backend.
@@ -52,7 +55,9 @@ class ResultReader:
     def __init__(self, url: str, prefix: str, options: Mapping[str, Any]):
         self.redis = Redis.from_url(url, **options)
         self._prefix = f"{_KEY}{prefix}."
+        #: When to look for a result by key, by the id of the try.
         self._expected: dict[str, float] = {}
+        self._tries: dict[str, int] = {}
         self._lock = threading.Lock()
         self._forgotten: deque[str] = deque()
         self._closed = threading.Event()
@@ -64,16 +69,20 @@ class ResultReader:
         self._thread = threading.Thread(target=self._run, name="zdk-results", daemon=True)
         self._thread.start()
 
-    def expect(self, request_id: str) -> None:
-        """Look for a result by key too, from now on."""
+    def expect(self, name: str) -> str:
+        """Expect the result of a new try of request ``name``; return the try's id."""
         with self._lock:
+            number = self._tries[name] = self._tries.get(name, 0) + 1
+            request_id = f"{name}.{number}"
             self._expected[request_id] = time.monotonic() + _LOOK_AFTER
+        return request_id
 
-    def forget(self, request_id: str) -> None:
-        """Stop expecting a result, and delete it soon."""
+    def forget(self, name: str) -> None:
+        """Stop expecting results of request ``name``, and delete them soon."""
         with self._lock:
-            if self._expected.pop(request_id, None) is not None:
-                self._forgotten.append(self._prefix + request_id)
+            for number in range(1, self._tries.pop(name, 0) + 1):
+                self._expected.pop(f"{name}.{number}", None)
+                self._forgotten.append(f"{self._prefix}{name}.{number}")
 
     def close(self) -> None:
         """Delete what was forgotten, and end."""
@@ -128,9 +137,14 @@ class ResultReader:
         except msgspec.MsgspecError as error:
             log.error("a result cannot be read: %s", error)
             return
+        if meta.status not in ("SUCCESS", "FAILURE"):
+            return
+        request_id = key.removeprefix(self._prefix)
+        with self._lock:
+            self._expected.pop(request_id, None)
         if meta.status == "SUCCESS":
-            self._on_result(key.removeprefix(self._prefix), meta.result)
-        elif meta.status == "FAILURE":
+            self._on_result(request_id.rpartition(".")[0], meta.result)
+        else:
             # The outbox sends the message again; the worker's log has the details.
             log.warning("a task failed: %s", bytes(meta.result)[:500].decode(errors="replace"))
 

@@ -1,17 +1,56 @@
-"""Puts bytes too large for a message into Redis, in chunks that expire."""
+"""Makes bytes too large for a message reachable for workers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Protocol
 
 from redis import Redis
 
+from api_client.contract.errors import Unavailable
 from api_client.contract.staging import CHUNK_BYTES, STAGED_SECONDS, chunk_count, chunk_key
 from api_client.transport.base import BlobFile
 
 
+class BlobStore(Protocol):
+    """What staging needs of a blob store (``worker.artifacts.blobs.BlobStore``)."""
+
+    def put(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
+        """Store bytes."""
+
+    def contains(self, sha256: str, size: int) -> bool:
+        """Whether it has them."""
+
+
+class BlobStoreStager:
+    """Puts bytes straight into the blob store, once per content.
+
+    Parameters:
+        store: the same one that the workers use.
+    """
+
+    def __init__(self, store: BlobStore):
+        self._store = store
+
+    def stage(self, blobs: Sequence[BlobFile]) -> None:
+        """Put what is not there yet, in pieces.
+
+        Raises:
+            Unavailable: the blob store cannot be written.
+        """
+        for blob in blobs:
+            sha256, size = blob.reference.sha256, blob.reference.size
+            try:
+                if not self._store.contains(sha256, size):
+                    with open(blob.path, "rb") as file:
+                        self._store.put(sha256, size, iter(partial(file.read, CHUNK_BYTES), b""))
+            except OSError as error:
+                raise Unavailable(f"the blob store cannot be written: {error}") from error
+
+
 class RedisStager:
-    """Stages spooled files.
+    """Puts bytes into Redis, in chunks that expire.
 
     Parameters:
         redis: the Redis that workers read staged bytes from.

@@ -201,7 +201,7 @@ class Stack:
         while len(self._clients) < (count if self.shared else 1):
             file = None
             if self.broker_url is not None:
-                file = self.folder / f"outbox-{len(self._clients)}.db"
+                file = self.folder / f"{new_id()}.outbox"
             self._clients.append(self.open(file))
         return self._clients[:count] if self.shared else self._clients * count
 
@@ -220,9 +220,14 @@ class Stack:
             sent = plain.send_task(codec.WRITE_TASK, args=[message], queue=codec.WRITE_QUEUE)
             return codec.decode(codec.encode(sent.get(timeout=_REPLY_SECONDS)), WriteReply)
 
+    def discard_clients(self) -> None:
+        """Close the clients that stay open; what they have not sent by now is left unsent."""
+        for client in self._clients:
+            client.close(0.0)
+        self._clients = []
+
     def close(self) -> None:
         """Close the clients, then end the worker."""
-        for client in self._clients:
-            client.close(1.0)
+        self.discard_clients()
         if self.worker is not None:
             self.worker.kill()

@@ -1,0 +1,205 @@
+"""Reads wait for the writes that were issued before them, and for no others."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import pytest
+
+from api_client.contract.errors import Unavailable
+from api_client.contract.ordering import OrderingKey
+from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
+from api_client.outbox.entries import Entry
+from api_client.outbox.fences import Fences
+from api_client.outbox.journal import MemoryJournal
+from api_client.outbox.outbox import Outbox, OutboxOptions
+from api_client.outbox.spool import Spool
+from api_client.receipts import Receipt
+from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
+
+A: OrderingKey = ("session", "app", "user", "a")
+B: OrderingKey = ("session", "app", "user", "b")
+PATIENCE = 20.0
+
+
+class Calls:
+    """Counts how often it was called."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
+@pytest.fixture
+def fences() -> Fences:
+    return Fences()
+
+
+@pytest.fixture
+def passed() -> Calls:
+    return Calls()
+
+
+def test_without_writes_there_is_nothing_to_wait_for(fences: Fences, passed: Calls) -> None:
+    fences.wait({}, passed)
+    assert passed.count == 1
+
+
+def test_a_read_waits_for_the_last_write_of_its_key(fences: Fences, passed: Calls) -> None:
+    fences.wait({A: 3}, passed)
+    fences.passed([(A, 1), (A, 2)])
+    assert passed.count == 0
+    fences.passed([(A, 3)])
+    assert passed.count == 1
+
+
+def test_a_read_of_several_keys_waits_for_all(fences: Fences, passed: Calls) -> None:
+    fences.wait({A: 1, B: 2}, passed)
+    fences.passed([(B, 2)])
+    assert passed.count == 0
+    fences.passed([(A, 1)])
+    assert passed.count == 1
+
+
+def test_other_keys_do_not_matter(fences: Fences, passed: Calls) -> None:
+    fences.wait({A: 1}, passed)
+    fences.passed([(B, 1), (B, 9)])
+    assert passed.count == 0
+
+
+def test_later_writes_are_not_waited_for(fences: Fences, passed: Calls) -> None:
+    fences.wait({A: 1}, passed)
+    fences.passed([(A, 1), (A, 2)])
+    fences.passed([(A, 3), (B, 4)])
+    assert passed.count == 1
+
+
+def test_reads_of_one_key_pass_one_after_another(fences: Fences) -> None:
+    first, second = Calls(), Calls()
+    fences.wait({A: 1}, first)
+    fences.wait({A: 2}, second)
+    fences.passed([(A, 1)])
+    assert (first.count, second.count) == (1, 0)
+    fences.passed([(A, 2)])
+    assert (first.count, second.count) == (1, 1)
+
+
+def test_one_message_lets_many_reads_pass(fences: Fences) -> None:
+    reads = [Calls() for _ in range(3)]
+    for read in reads:
+        fences.wait({A: 2, B: 2}, read)
+    fences.passed([(A, 1), (B, 1), (A, 2), (B, 2)])
+    assert [read.count for read in reads] == [1, 1, 1]
+
+
+class HeldTransport:
+    """A transport that keeps what it is given; the test answers when it likes."""
+
+    durable = True
+
+    def __init__(self) -> None:
+        #: Ids of messages and queries, in the order of sending.
+        self.sent: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
+        self.on_write = on_write
+        self.on_query = on_query
+
+    def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
+        pass
+
+    def send_message(self, message_id: str, body: bytes) -> None:
+        self.sent.put(message_id)
+
+    def send_query(self, query_id: str, body: bytes) -> None:
+        self.sent.put("query")
+
+    def forget(self, request_id: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def next(self) -> str:
+        return self.sent.get(timeout=PATIENCE)
+
+
+@pytest.fixture
+def transport() -> HeldTransport:
+    return HeldTransport()
+
+
+@pytest.fixture
+def outbox(transport: HeldTransport) -> Iterator[Outbox]:
+    opened = Outbox(MemoryJournal(), Spool(None), transport, OutboxOptions())
+    yield opened
+    opened.close(0)
+
+
+def write(outbox: Outbox, key: OrderingKey) -> Receipt[object]:
+    receipt: Receipt[object] = Receipt(PATIENCE)
+    outbox.submit(b"{}", frozenset({key}), receipt, bytes, 0)
+    return receipt
+
+
+def read(outbox: Outbox, key: OrderingKey) -> Receipt[object]:
+    receipt: Receipt[object] = Receipt(PATIENCE)
+    outbox.ask(b"{}", lambda other: other == key, receipt, bytes, PATIENCE)
+    return receipt
+
+
+def test_the_outbox_sends_a_query_after_the_writes_before_it(
+    outbox: Outbox, transport: HeldTransport
+) -> None:
+    write(outbox, A)
+    message = transport.next()
+    read(outbox, A)
+    write(outbox, B)
+    assert transport.next() != "query"
+
+    transport.on_write(message, WriteReply(outcomes=[Outcome(ok=msgspec.Raw(b"1"))]))
+    assert transport.next() == "query"
+
+
+def test_a_refused_save_does_not_let_a_query_overtake_the_writes_before_it(
+    outbox: Outbox, transport: HeldTransport
+) -> None:
+    # Given a write on its way, a save behind it whose bytes are being read, and a query.
+    write(outbox, A)
+    message = transport.next()
+    asked = threading.Event()
+
+    def unreadable(entry: Entry, spool: Spool) -> None:
+        asked.wait(PATIENCE)
+        raise OSError("the file has gone")
+
+    saving: Receipt[object] = Receipt(PATIENCE)
+    outbox.submit_spooled(unreadable, frozenset({A}), saving, bytes, 0)
+    answer = read(outbox, A)
+
+    # When the save fails,
+    asked.set()
+    with pytest.raises(Unavailable, match="the file has gone"):
+        saving.result()
+
+    # then what is sent next is a write of another key, not the query,
+    write(outbox, B)
+    assert transport.next() != "query"
+
+    # which still waits for the first write.
+    transport.on_write(message, WriteReply(outcomes=[Outcome(ok=msgspec.Raw(b"1"))]))
+    assert transport.next() == "query"
+    assert not answer.done()
+
+
+def test_queries_still_get_their_answers(outbox: Outbox, transport: HeldTransport) -> None:
+    ids: queue.SimpleQueue[str] = queue.SimpleQueue()
+    transport.send_query = lambda query_id, body: ids.put(query_id)  # type: ignore[method-assign]
+    answer = read(outbox, A)
+    transport.on_query(ids.get(timeout=PATIENCE), QueryReply(ok=msgspec.Raw(b"42")))
+    assert answer.result() == b"42"

@@ -1,0 +1,354 @@
+"""The outbox in a file: what was committed survives, and one client at a time has the file."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from api_client.contract import codec
+from api_client.contract.errors import Unavailable
+from api_client.contract.events import encode_event
+from api_client.contract.keys import SessionKey
+from api_client.contract.limits import MAX_JSON_DEPTH
+from api_client.contract.operations import AppendEvents, DeleteSession
+from api_client.contract.records import Event
+from api_client.outbox.entries import Dispatch, Entry
+from api_client.outbox.journal import Changes, FileJournal, MemoryJournal, StoredOperation
+from api_client.outbox.outbox import Outbox, OutboxOptions
+from api_client.outbox.spool import Spool
+from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
+
+PATIENCE = 20.0
+KEY = SessionKey("app", "user", "session")
+DELETE = codec.encode_operation(DeleteSession(key=KEY))
+
+# A client that opens an outbox, forks a child that lives on, and tells when both are there.
+FORKING_CLIENT = """
+import os, sys
+from pathlib import Path
+from api_client.outbox.journal import FileJournal
+journal = FileJournal(Path(sys.argv[1]))
+if os.fork() == 0:
+    os.write(1, b"child")
+    os.read(0, 1)
+else:
+    os.wait()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[FileJournal]:
+    opened = FileJournal(path)
+    yield opened
+    opened.close()
+
+
+def entry(number: int, body: bytes = b"{}") -> Entry:
+    return Entry(number, frozenset({("session", "app", "user", "s")}), body)
+
+
+def found_in(path: Path) -> Sequence[StoredOperation]:
+    with closing(FileJournal(path)) as opened:
+        return opened.load()
+
+
+class TestWhatLasts:
+    def test_a_new_file_is_empty(self, path: Path) -> None:
+        assert found_in(path) == []
+
+    def test_operations_survive_in_the_order_of_issue(
+        self, journal: FileJournal, path: Path
+    ) -> None:
+        journal.commit(Changes(added=[entry(2, b"\x00\xff"), entry(1, b'{"n":1}')]))
+        journal.close()
+        assert found_in(path) == [
+            StoredOperation(1, None, b'{"n":1}'),
+            StoredOperation(2, None, b"\x00\xff"),
+        ]
+
+    def test_an_operation_packed_when_it_is_added_remembers_its_message(
+        self, journal: FileJournal, path: Path
+    ) -> None:
+        first, second = entry(1), entry(2)
+        journal.commit(Changes(added=[first, second], packed=[Dispatch("m1", [first])]))
+        journal.close()
+        assert [(op.id, op.message_id) for op in found_in(path)] == [(1, "m1"), (2, None)]
+
+    def test_an_operation_packed_later_remembers_its_message(
+        self, journal: FileJournal, path: Path
+    ) -> None:
+        first, second = entry(1), entry(2)
+        journal.commit(Changes(added=[first, second]))
+        journal.commit(Changes(packed=[Dispatch("m1", [first]), Dispatch("m2", [second])]))
+        journal.close()
+        assert [(op.id, op.message_id) for op in found_in(path)] == [(1, "m1"), (2, "m2")]
+
+    def test_a_confirmed_message_is_forgotten_whole_and_alone(
+        self, journal: FileJournal, path: Path
+    ) -> None:
+        entries = [entry(n) for n in range(1, 5)]
+        confirmed, other = Dispatch("m1", entries[:2]), Dispatch("m2", [entries[2]])
+        journal.commit(Changes(added=entries, packed=[confirmed, other]))
+        journal.commit(Changes(confirmed=[confirmed]))
+        journal.close()
+        assert [(op.id, op.message_id) for op in found_in(path)] == [(3, "m2"), (4, None)]
+
+    def test_all_of_one_commit_or_none(self, journal: FileJournal, path: Path) -> None:
+        first = entry(1)
+        journal.commit(Changes(added=[first], packed=[Dispatch("m1", [first])]))
+        impossible = Changes(
+            added=[entry(2), entry(1)],
+            packed=[Dispatch("m2", [first])],
+            confirmed=[Dispatch("m1", [first])],
+        )
+        with pytest.raises(sqlite3.IntegrityError):
+            journal.commit(impossible)
+        journal.commit(Changes(added=[entry(3)]))
+        journal.close()
+        assert [(op.id, op.message_id) for op in found_in(path)] == [(1, "m1"), (3, None)]
+
+    def test_a_commit_is_in_the_file_before_it_is_closed(
+        self, journal: FileJournal, path: Path, tmp_path: Path
+    ) -> None:
+        # What a killed client leaves behind: the file and its write-ahead log as they are.
+        journal.commit(Changes(added=[entry(1)]))
+        left = tmp_path / "left"
+        left.mkdir()
+        for part in (path, Path(f"{path}-wal")):
+            (left / part.name).write_bytes(part.read_bytes())
+        assert [op.id for op in found_in(left / path.name)] == [1]
+
+    def test_the_file_is_written_so_that_power_loss_takes_nothing(
+        self, journal: FileJournal
+    ) -> None:
+        def setting(name: str) -> object:
+            return journal._connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+        assert journal.durable
+        assert setting("journal_mode") == "wal"
+        assert setting("synchronous") == 2, "FULL"
+
+    def test_without_a_file_nothing_lasts(self) -> None:
+        journal = MemoryJournal()
+        journal.commit(Changes(added=[entry(1)]))
+        assert not journal.durable
+        assert journal.load() == ()
+
+
+class TestOneClientAtATime:
+    @pytest.mark.usefixtures("journal")
+    def test_a_second_one_is_told_which_file_is_in_use(self, path: Path) -> None:
+        with pytest.raises(Unavailable, match=r"outbox\.db is in use by another client") as caught:
+            FileJournal(path)
+        assert caught.value.field == "outbox"
+
+    def test_the_first_one_goes_on_unharmed(self, journal: FileJournal, path: Path) -> None:
+        with pytest.raises(Unavailable):
+            FileJournal(path)
+        journal.commit(Changes(added=[entry(1)]))
+        assert [op.id for op in journal.load()] == [1]
+        with pytest.raises(Unavailable):
+            FileJournal(path)
+
+    def test_closing_lets_the_next_one_in(self, journal: FileJournal, path: Path) -> None:
+        journal.close()
+        with closing(FileJournal(path)):
+            pass
+
+    def test_another_process_is_kept_out_too(self, journal: FileJournal, path: Path) -> None:
+        code = (
+            "import sys; from pathlib import Path\n"
+            "from api_client.outbox.journal import FileJournal\n"
+            "FileJournal(Path(sys.argv[1]))"
+        )
+        other = subprocess.run(
+            [sys.executable, "-c", code, path], stderr=subprocess.PIPE, timeout=60, check=False
+        )
+        assert other.returncode == 1
+        assert b"is in use by another client" in other.stderr
+
+    def test_a_forked_child_does_not_hold_the_file_of_its_dead_parent(self, path: Path) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-c", FORKING_CLIENT, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as parent:
+            assert parent.stdin is not None
+            assert parent.stdout is not None
+            assert parent.stdout.read(5) == b"child"
+            with pytest.raises(Unavailable):
+                FileJournal(path)
+
+            parent.send_signal(signal.SIGKILL)
+            parent.wait(PATIENCE)
+            with closing(FileJournal(path)):
+                parent.stdin.write(b"x")
+
+
+class TestFilesThatCannotBeOpened:
+    @pytest.fixture
+    def filled(self, path: Path) -> bytes:
+        """A healthy outbox of many pages."""
+        with closing(FileJournal(path)) as opened:
+            opened.commit(Changes(added=[entry(n, b"x" * 900) for n in range(1, 100)]))
+        return path.read_bytes()
+
+    @pytest.mark.parametrize(
+        "content", [b"not a database at all", b"SQLite format 3\x00" + b"\xff" * 5000]
+    )
+    def test_a_file_that_is_no_database_is_left_as_it_is(self, path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        with pytest.raises(Unavailable, match=r"outbox\.db cannot be opened") as caught:
+            FileJournal(path)
+        assert caught.value.field == "outbox"
+        assert path.read_bytes() == content
+
+    def test_a_damaged_outbox_is_left_as_it_is(self, path: Path, filled: bytes) -> None:
+        damaged = filled[:4096] + b"\xff" * (len(filled) - 4096)
+        path.write_bytes(damaged)
+        with pytest.raises(Unavailable, match=r"outbox\.db"):
+            found_in(path)
+        assert path.read_bytes() == damaged
+
+    def test_an_outbox_cut_short_is_left_as_it_is(self, path: Path, filled: bytes) -> None:
+        path.write_bytes(filled[: len(filled) // 2])
+        with pytest.raises(Unavailable, match=r"outbox\.db"):
+            found_in(path)
+        assert path.read_bytes() == filled[: len(filled) // 2]
+
+    def test_an_outbox_of_a_later_release_is_refused(self, path: Path, filled: bytes) -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version=2")
+        with pytest.raises(Unavailable, match=r"later release \(format 2\)"):
+            FileJournal(path)
+
+    def test_after_a_failure_the_file_is_not_locked(self, path: Path) -> None:
+        path.write_bytes(b"not a database at all")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="cannot be opened"):
+                FileJournal(path)
+
+    def test_a_folder_in_its_place_is_refused(self, path: Path) -> None:
+        path.mkdir()
+        with pytest.raises(Unavailable, match="cannot be opened"):
+            FileJournal(path)
+
+    def test_a_missing_folder_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(Unavailable, match="cannot be opened"):
+            FileJournal(tmp_path / "missing" / "outbox.db")
+
+
+class TestPrivacy:
+    def test_nobody_else_can_read_what_waits(self, tmp_path: Path) -> None:
+        # Given a process whose files are readable by all unless it says otherwise,
+        before = os.umask(0o022)
+        try:
+            journal = FileJournal(tmp_path / "outbox.db")
+        finally:
+            os.umask(before)
+        # when it has accepted an operation, neither the file nor the log beside it is readable.
+        with closing(journal):
+            journal.commit(Changes(added=[entry(1)]))
+            modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+        assert {"outbox.db", "outbox.db-wal", "outbox.db.lock"} <= set(modes)
+        assert set(modes.values()) == {0o600}
+
+
+class SilentTransport:
+    """Takes everything and answers nothing."""
+
+    durable = True
+
+    def __init__(self) -> None:
+        self.messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
+        pass
+
+    def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
+        pass
+
+    def send_message(self, message_id: str, body: bytes) -> None:
+        self.messages.put(body)
+
+    def send_query(self, query_id: str, body: bytes) -> None:
+        pass
+
+    def forget(self, request_id: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def next(self) -> bytes:
+        return self.messages.get(timeout=PATIENCE)
+
+
+class TestGoingOnAfterARestart:
+    """What the next client on the same file does with what it finds, without being asked."""
+
+    @pytest.fixture
+    def transport(self) -> SilentTransport:
+        return SilentTransport()
+
+    def reopened(self, path: Path, transport: SilentTransport) -> closing[_Closed]:
+        return closing(_Closed(Outbox(FileJournal(path), Spool(None), transport, OutboxOptions())))
+
+    def test_a_message_is_sent_again_with_the_same_bytes(
+        self, journal: FileJournal, path: Path, transport: SilentTransport
+    ) -> None:
+        # The ledger compares bytes; other ones would be refused as another message.
+        entries = [entry(n, DELETE) for n in range(1, 12)]
+        sent = Dispatch("0192f3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6", entries)
+        journal.commit(Changes(added=entries, packed=[sent]))
+        journal.close()
+        with self.reopened(path, transport):
+            assert transport.next() == sent.body
+
+    def test_what_was_not_packed_yet_is_sent_too(
+        self, journal: FileJournal, path: Path, transport: SilentTransport
+    ) -> None:
+        journal.commit(Changes(added=[entry(1, DELETE)]))
+        journal.close()
+        with self.reopened(path, transport):
+            (operation,) = codec.decode_message(transport.next()).operations
+            assert bytes(operation) == DELETE
+
+    def test_what_the_client_had_accepted_at_its_limits_can_be_read_again(
+        self, journal: FileJournal, path: Path, transport: SilentTransport
+    ) -> None:
+        deep: list[object] = []
+        for _ in range(MAX_JSON_DEPTH - 1):
+            deep = [deep]
+        event = encode_event(Event(author="a", content=deep))
+        body = codec.encode_operation(AppendEvents(key=KEY, events=[event]))
+        journal.commit(Changes(added=[entry(1, body)]))
+        journal.close()
+        with self.reopened(path, transport) as outbox:
+            assert outbox.pending == 1
+
+
+class _Closed:
+    """Closes an outbox without waiting for what it holds."""
+
+    def __init__(self, outbox: Outbox):
+        self.pending = outbox.pending
+        self._outbox = outbox
+
+    def close(self) -> None:
+        self._outbox.close(0)

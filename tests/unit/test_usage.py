@@ -1,0 +1,144 @@
+"""How full the outbox is: callers are refused, or wait until there is room."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from api_client.contract.errors import OutboxFull
+from api_client.outbox.usage import Usage
+
+PATIENCE = 20.0
+
+
+class WatchedUsage(Usage):
+    """Tells when a caller has found no room and begins to wait."""
+
+    def __init__(self, max_operations: int, max_bytes: int):
+        super().__init__(max_operations, max_bytes)
+        self.looked = threading.Semaphore(0)
+
+    def _fits(self, size: int) -> bool:
+        found = super()._fits(size)
+        if not found:
+            # Called under the lock that `release` needs: who has looked twice is waiting by then.
+            self.looked.release()
+        return found
+
+
+class Caller(threading.Thread):
+    """Reserves room in a thread of its own, and waits for it."""
+
+    def __init__(self, usage: WatchedUsage, size: int):
+        super().__init__(daemon=True)
+        self.usage, self.size = usage, size
+        self.error: BaseException | None = None
+        self.start()
+        for _ in range(2):
+            assert usage.looked.acquire(timeout=PATIENCE)
+
+    def run(self) -> None:
+        try:
+            self.usage.reserve(self.size, PATIENCE)
+        except BaseException as error:
+            self.error = error
+
+    def got_room(self) -> bool:
+        self.join(PATIENCE)
+        return not self.is_alive() and self.error is None
+
+
+def test_what_is_reserved_is_counted_and_what_has_left_is_not() -> None:
+    usage = Usage(10, 100)
+    usage.reserve(30, block=0)
+    usage.reserve(50, block=0)
+    assert (usage.operations, usage.bytes) == (2, 80)
+    usage.release(1, 30)
+    assert (usage.operations, usage.bytes) == (1, 50)
+
+
+def test_too_many_operations_are_refused_with_the_limit() -> None:
+    usage = Usage(2, 100)
+    usage.reserve(1, block=0)
+    usage.reserve(1, block=0)
+    with pytest.raises(OutboxFull, match="holds 2 operations and 2 bytes") as caught:
+        usage.reserve(1, block=0)
+    assert (caught.value.field, caught.value.limit) == ("max_operations", 2)
+    assert (usage.operations, usage.bytes) == (2, 2), "a refusal reserves nothing"
+
+
+def test_too_many_bytes_are_refused_with_the_limit() -> None:
+    usage = Usage(10, 100)
+    usage.reserve(60, block=0)
+    usage.reserve(40, block=0)
+    with pytest.raises(OutboxFull) as caught:
+        usage.reserve(1, block=0)
+    assert (caught.value.field, caught.value.limit) == ("max_bytes", 100)
+
+
+def test_an_operation_larger_than_the_whole_limit_may_enter_an_empty_outbox() -> None:
+    usage = Usage(10, 100)
+    usage.reserve(500, block=0)
+    with pytest.raises(OutboxFull):
+        usage.reserve(1, block=0)
+    usage.release(1, 500)
+    usage.reserve(500, block=0)
+
+
+def test_what_is_found_on_opening_counts_whatever_the_limits() -> None:
+    usage = Usage(2, 10)
+    usage.count(5, 50)
+    assert (usage.operations, usage.bytes) == (5, 50)
+    with pytest.raises(OutboxFull):
+        usage.reserve(0, block=0)
+
+
+def test_a_reservation_is_given_back_if_its_operation_could_not_be_taken() -> None:
+    usage = Usage(2, 10)
+    usage.reserve(4, block=0)
+    with pytest.raises(ValueError, match="closed"), usage.returned_on_error(4):
+        raise ValueError("closed")
+    assert (usage.operations, usage.bytes) == (0, 0)
+    usage.reserve(4, block=0)
+    with usage.returned_on_error(4):
+        pass
+    assert (usage.operations, usage.bytes) == (1, 4)
+
+
+def test_a_waiting_caller_goes_on_when_an_operation_leaves() -> None:
+    usage = WatchedUsage(1, 100)
+    usage.reserve(1, block=0)
+    caller = Caller(usage, 7)
+    usage.release(1, 1)
+    assert caller.got_room()
+    assert (usage.operations, usage.bytes) == (1, 7)
+
+
+def test_a_waiting_caller_goes_on_only_when_its_bytes_fit() -> None:
+    usage = WatchedUsage(10, 100)
+    for size in (50, 30, 20):
+        usage.reserve(size, block=0)
+    caller = Caller(usage, 50)
+    usage.release(1, 30)
+    assert usage.looked.acquire(timeout=PATIENCE), "it has looked again and found too little"
+    usage.release(1, 20)
+    assert caller.got_room()
+    assert (usage.operations, usage.bytes) == (2, 100)
+
+
+def test_all_waiting_callers_go_on_when_there_is_room_for_all() -> None:
+    usage = WatchedUsage(3, 100)
+    usage.count(3, 3)
+    callers = [Caller(usage, 1) for _ in range(3)]
+    usage.release(3, 3)
+    assert [caller.got_room() for caller in callers] == [True] * 3
+    assert usage.operations == 3
+
+
+def test_a_caller_who_waited_in_vain_is_refused() -> None:
+    usage = Usage(1, 100)
+    usage.reserve(1, block=0)
+    with pytest.raises(OutboxFull):
+        usage.reserve(1, block=0.01)
+    assert usage.operations == 1

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeout
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -34,7 +36,7 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same transaction may succeed a little later."""
     if isinstance(error, (TryAgain, PoolTimeout)):
         return True
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, RedisConnectionError, RedisTimeout)):
         return True
     if not isinstance(error, DBAPIError):
         return False

@@ -26,7 +26,7 @@ from api_client.cli.append import append_batches
 from api_client.cli.artifacts import artifacts as artifacts_app
 from api_client.cli.connect import Target, connect
 from api_client.cli.main import build_app
-from api_client.cli.output import EXIT_CODES, visible
+from api_client.cli.output import EXIT_CODES, errors_explained, visible
 from api_client.cli.sessions import sessions as sessions_app
 from api_client.contract.errors import ERRORS
 from api_client.version import __version__
@@ -275,7 +275,7 @@ def test_failure_half_way_through_a_file_tells_how_far_it_came(session: Zdk) -> 
     database, blobs = session.options[2], session.options[4]
     target = Target(None, None, None, True, database, blobs, 30.0)
     with connect(target) as storage, pytest.raises(NotFound, match="; 2 events of the file were"):
-        append_batches(storage, KEY, batches(), None)  # type: ignore[arg-type, unused-ignore]
+        append_batches(storage, KEY, batches(), None)
 
 
 @pytest.mark.parametrize(
@@ -715,7 +715,6 @@ def test_table_fits_a_terminal_and_cuts_no_key(zdk: Zdk) -> None:
 
 
 def test_no_colours_in_a_pipe_whatever_the_surroundings(session: Zdk) -> None:
-    session.environment["FORCE_COLOR"] = "1"
     result = subprocess.run(
         [sys.executable, "-m", "api_client", "sessions", "list", "shop", "--local"],
         capture_output=True,
@@ -834,7 +833,7 @@ def in_python(code: str, *words: str, path: Path | None = None) -> subprocess.Co
     )
 
 
-def test_without_the_worker_extra(tmp_path: Path) -> None:
+def test_without_the_worker_extra() -> None:
     absent = "sys.modules['sqlalchemy'] = None"
     for words in (["worker", "--concurrency", "4"], ["doctor"], ["up", "--help"]):
         result = in_python(absent, *words)
@@ -870,7 +869,6 @@ def test_operators_verbs_are_there() -> None:
 
 def test_unexpected_error_keeps_its_traceback_for_people() -> None:
     app = typer.Typer()
-    from api_client.cli.output import errors_explained
 
     @app.command()
     def fail(as_json: bool = typer.Option(False, "--json")) -> None:

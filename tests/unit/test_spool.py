@@ -81,10 +81,9 @@ def test_file_and_folder_are_synced_before_it_is_told(
     assert dict(synced)[str(folder / "7")] == len(DATA)
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_source_that_fails_leaves_nothing(spool: Spool, folder: Path, number: int) -> None:
+def test_a_source_that_fails_leaves_nothing(spool: Spool, folder: Path) -> None:
     with pytest.raises(OSError, match="the disk is gone"):
-        spool.write(number, failing())
+        spool.write(1, failing())
     assert list(folder.iterdir()) == []
 
 
@@ -130,7 +129,5 @@ def test_a_temporary_folder_ends_with_the_client() -> None:
     temporary = Spool(None)
     blob = temporary.write(1, CHUNKS)
     assert blob.path.read_bytes() == DATA
-    temporary.keep_only(set())
-    assert blob.path.exists(), "it is not shared with anyone who could have left something"
     temporary.close()
     assert not blob.path.parent.exists()

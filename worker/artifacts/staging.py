@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
+
+from redis import Redis
+from redis.exceptions import RedisError
 
 from api_client.contract.staging import chunk_count, chunk_key
+
+log = logging.getLogger(__name__)
+
+_KEYS_AT_ONCE = 1000
 
 
 class Staging(Protocol):
@@ -36,19 +44,23 @@ class RedisStaging:
         redis: a client of the Redis that holds the results; responses not decoded.
     """
 
-    def __init__(self, redis: Any):
+    def __init__(self, redis: Redis):
         self._redis = redis
 
     def read(self, sha256: str, size: int) -> Iterator[bytes]:
         """See `Staging.read`. One chunk is held in memory at a time."""
         for index in range(chunk_count(size)):
             chunk = self._redis.get(chunk_key(sha256, index))
-            if chunk is None:
+            if not isinstance(chunk, bytes):
                 return
             yield chunk
 
     def discard(self, sha256: str, size: int) -> None:
         """See `Staging.discard`."""
         keys = [chunk_key(sha256, index) for index in range(chunk_count(size))]
-        for start in range(0, len(keys), 1000):
-            self._redis.unlink(*keys[start : start + 1000])
+        try:
+            for start in range(0, len(keys), _KEYS_AT_ONCE):
+                self._redis.unlink(*keys[start : start + _KEYS_AT_ONCE])
+        except RedisError as error:
+            # The save is committed already, and staged bytes expire by themselves.
+            log.warning("staged bytes could not be removed: %s", error)

@@ -52,6 +52,7 @@ class EmbeddedStack:
     port: int = 0
     grace: float = 30.0
     _running: list[_Worker] = field(default_factory=list)
+    _started_valkey: EmbeddedValkey | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,7 +80,7 @@ class EmbeddedStack:
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "outbox").mkdir(mode=0o700, exist_ok=True)
         port = self.port or _last_port(self._state_file)
-        self._valkey = EmbeddedValkey(self.folder / "valkey", port=port)
+        self._started_valkey = EmbeddedValkey(self.folder / "valkey", port=port)
         self._valkey.start()
         database = Database(DatabaseOptions(self.environment["ZDK_DATABASE_URL"]))
         upgrade(database)
@@ -107,7 +108,7 @@ class EmbeddedStack:
                     self._write_state()
 
     def stop(self) -> None:
-        """End the workers, then the broker."""
+        """End the workers, then the broker, as far as they were started."""
         for running in self._running:
             if running.child.poll() is None:
                 running.child.terminate()
@@ -115,7 +116,14 @@ class EmbeddedStack:
         for running in self._running:
             stop_child(running.child, grace=max(0.1, deadline - time.monotonic()))
         self._running = []
-        self._valkey.stop()
+        if self._started_valkey is not None:
+            self._started_valkey.stop()
+
+    @property
+    def _valkey(self) -> EmbeddedValkey:
+        if self._started_valkey is None:
+            raise RuntimeError("the stack has not been started")
+        return self._started_valkey
 
     @property
     def _state_file(self) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 import msgspec
@@ -34,11 +35,11 @@ from api_client.contract.operations import (
 from api_client.contract.ordering import artifact_ordering, session_ordering, user_ordering
 from api_client.contract.outcomes import ArtifactDeleted, ArtifactSaved
 from api_client.contract.records import Artifact, ArtifactVersion, Page
-from api_client.outbox.entries import Entry
 from api_client.outbox.spool import Spool
 from api_client.receipts import Receipt
 from api_client.requests import Requests, on
 from api_client.sources import ArtifactSource, Data, open_source
+from api_client.transport.base import BlobFile
 
 
 class Artifacts:
@@ -163,8 +164,10 @@ class _Assembly:
 
     def __init__(self, query: LoadArtifact, into: os.PathLike[str] | IO[bytes] | None):
         self._query = query
-        self._own = open(into, "wb") if isinstance(into, os.PathLike) else None
-        self._file: Any = self._own or into
+        self._own: IO[bytes] | None = None
+        self._file: Any = into
+        if isinstance(into, os.PathLike):
+            self._file = self._own = Path(into).open("wb")  # noqa: SIM115 - closed by `close`
         self._parts: list[bytes] = []
         self._digest = hashlib.sha256()
         self._count = 0
@@ -213,18 +216,16 @@ def _spool(
     key: ArtifactKey,
     mime_type: str,
     metadata: dict[str, msgspec.Raw],
-    entry: Entry,
+    entry_id: int,
     spool: Spool,
-) -> None:
+) -> tuple[bytes, BlobFile]:
     """Copy the bytes beside the outbox, and make the operation that refers to them."""
     try:
-        entry.spooled = spool.write(entry.id, source.chunks())
+        blob = spool.write(entry_id, source.chunks())
     finally:
         source.close()
-    operation = SaveArtifact(
-        key=key, mime_type=mime_type, blob=entry.spooled.reference, metadata=metadata
-    )
-    entry.body = codec.encode_operation(operation)
+    operation = SaveArtifact(key=key, mime_type=mime_type, blob=blob.reference, metadata=metadata)
+    return codec.encode_operation(operation), blob
 
 
 def _encode_metadata(metadata: Mapping[str, Any]) -> dict[str, msgspec.Raw]:

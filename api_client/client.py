@@ -295,9 +295,12 @@ def _celery_transport(broker_url: str, result_url: str, artifacts_url: str | Non
 def _local_transport(database_url: str, artifacts_url: str) -> Transport:
     from api_client.transport.local import LocalTransport
 
-    for found in entry_points(group="zdk_storage.local"):
-        return LocalTransport(found.load()(database_url, artifacts_url))
-    raise Unavailable(
-        "a local client needs the worker's code: pip install 'zdk-storage[worker]'",
-        field="local",
-    )
+    try:
+        (found,) = entry_points(group="zdk_storage.local")
+        open_storage = found.load()
+    except (ValueError, ModuleNotFoundError) as error:
+        raise Unavailable(
+            f"a local client needs the worker's code ({error}): pip install 'zdk-storage[worker]'",
+            field="local",
+        ) from error
+    return LocalTransport(open_storage(database_url, artifacts_url))

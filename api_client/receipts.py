@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -52,8 +53,10 @@ class AwaitableFuture(concurrent.futures.Future[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in an event loop for at most the client's ``wait_timeout``; see `result`."""
+        if self.done():
+            return self.result(timeout=0)
         waiting = asyncio.wait_for(asyncio.wrap_future(self), self._wait_timeout)
-        return waiting.__await__()
+        return (yield from waiting.__await__())
 
     def _bound(self, timeout: float | _ClientDefault | None) -> float | None:
         return self._wait_timeout if isinstance(timeout, _ClientDefault) else timeout
@@ -76,18 +79,17 @@ class Receipt(AwaitableFuture[T]):
 
     def accept(self) -> None:
         """Resolve ``accepted``. Called by the client."""
-        if not self.accepted.done():
+        with suppress(concurrent.futures.InvalidStateError):
             self.accepted.set_result(None)
 
     def succeed(self, value: T) -> None:
         """Resolve with the outcome. Called by the client."""
         self.accept()
-        if not self.done():
+        with suppress(concurrent.futures.InvalidStateError):
             self.set_result(value)
 
     def fail(self, error: BaseException) -> None:
         """Resolve with an error; so does ``accepted`` if it is still open. Called by the client."""
-        if not self.accepted.done():
-            self.accepted.set_exception(error)
-        if not self.done():
-            self.set_exception(error)
+        for future in (self.accepted, self):
+            with suppress(concurrent.futures.InvalidStateError):
+                future.set_exception(error)

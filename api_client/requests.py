@@ -11,10 +11,10 @@ import msgspec
 from api_client.contract import codec
 from api_client.contract.operations import Query, WriteOperation
 from api_client.contract.ordering import OrderingKey, ordering_keys
-from api_client.outbox.entries import Entry
 from api_client.outbox.outbox import Outbox
 from api_client.outbox.spool import Spool
 from api_client.receipts import Receipt
+from api_client.transport.base import BlobFile
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Requests:
 
     def write_spooled(
         self,
-        prepare: Callable[[Entry, Spool], None],
+        prepare: Callable[[int, Spool], tuple[bytes, BlobFile]],
         keys: frozenset[OrderingKey],
         finish: Callable[[msgspec.Raw], T],
     ) -> Receipt[T]:

@@ -254,5 +254,4 @@ def _encode_state(state: Mapping[str, Any], field: str) -> dict[str, msgspec.Raw
         raise InvalidRequest(f"{field} must be a dict, not {type(state).__name__}", field=field)
     check_state_keys(state, field)
     kept = {name: value for name, value in state.items() if not is_temporary(name)}
-    encode_json(kept, field, MAX_STATE_BYTES)
-    return {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in kept.items()}
+    return codec.decode(encode_json(kept, field, MAX_STATE_BYTES), dict[str, msgspec.Raw])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mimetypes
 import os
 import shutil
@@ -103,7 +104,8 @@ def open_source(data: Data) -> ArtifactSource:
 
 def _from_path(path: Path) -> ArtifactSource:
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        # Opening a named pipe would otherwise wait for somebody to write to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"data: {path} cannot be read: {error}", field="data") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -113,19 +115,25 @@ def _from_path(path: Path) -> ArtifactSource:
 
 
 def _from_file(file: Any) -> ArtifactSource:
-    if isinstance(file.read(0), str):
-        raise InvalidRequest("data is a file in text mode; open it with 'rb'", field="data")
     try:
-        descriptor = file.fileno()
-        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    except (AttributeError, OSError):
-        regular = False
-    if regular:
-        return _from_descriptor(os.dup(descriptor), file.tell())
-    with tempfile.TemporaryFile() as copy:
-        shutil.copyfileobj(file, copy, _CHUNK_BYTES)
-        copy.flush()
-        return _from_descriptor(os.dup(copy.fileno()), 0)
+        if isinstance(file.read(0), str):
+            raise InvalidRequest("data is a file in text mode; open it with 'rb'", field="data")
+        if _is_plain_file(file):
+            file.flush()
+            return _from_descriptor(os.dup(file.fileno()), file.tell())
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(file, copy, _CHUNK_BYTES)
+            copy.flush()
+            return _from_descriptor(os.dup(copy.fileno()), 0)
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"data cannot be read: {error}", field="data") from error
+
+
+def _is_plain_file(file: Any) -> bool:
+    """Whether the descriptor gives what reading the object gives. A compressed file's does not."""
+    plain = getattr(file, "file", file)
+    raw = getattr(plain, "raw", plain)
+    return isinstance(raw, io.FileIO) and stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
 
 
 def _from_descriptor(descriptor: int, offset: int) -> ArtifactSource:
@@ -158,5 +166,6 @@ def _by_signature(head: bytes) -> str:
         head.decode()
     except UnicodeDecodeError as error:
         # A character cut in half by the end of the head is still text.
-        return _TEXT if error.start >= len(head) - 3 and b"\x00" not in head else _BINARY
+        cut = len(head) == _HEAD_BYTES and error.start >= len(head) - 3
+        return _TEXT if cut and b"\x00" not in head else _BINARY
     return _BINARY if b"\x00" in head or not head else _TEXT

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
@@ -24,7 +24,26 @@ from api_client.contract.limits import (
     MAX_STATE_KEY_BYTES,
 )
 
-_SUSPICIOUS = re.compile(rb"[0-9]{300}|[eE][+]?[0-9]{3}|\\u[dD][89a-fA-F]")
+_SUSPICIOUS = re.compile(rb"[0-9]{100}|[eE][+]?[0-9]{3}|\\u[dD][89a-fA-F]")
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec shall write for a subclass of a JSON type, such as numpy's float64."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, dict):
+        return dict(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    raise InvalidRequest(f"a {type(value).__name__} is not JSON")
+
+
+#: Writes what `check_json` lets pass.
+json_encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def check_text(value: object, field: str, limit: int = MAX_ID_BYTES) -> None:
@@ -67,10 +86,14 @@ def check_time(value: object, field: str) -> None:
     """Refuse ``value`` unless it is a datetime with a time zone."""
     if not isinstance(value, datetime):
         raise InvalidRequest(f"{field} must be a datetime, not {type(value).__name__}", field=field)
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise InvalidRequest(
             f"{field} has no time zone; use datetime.now(timezone.utc)", field=field
         )
+    try:
+        value.astimezone(timezone.utc)
+    except OverflowError:
+        raise InvalidRequest(f"{field} is out of range in UTC", field=field) from None
 
 
 def check_json(value: Any, field: str, depth: int = MAX_JSON_DEPTH) -> None:
@@ -121,7 +144,7 @@ def encode_json(value: Any, field: str, limit: int) -> bytes:
     """``value`` as JSON bytes, checked by `check_json` and against ``limit`` bytes."""
     check_json(value, field)
     try:
-        encoded = msgspec.json.encode(value)
+        encoded = json_encoder.encode(value)
     except UnicodeEncodeError:
         raise InvalidRequest(
             f"{field} contains a lone surrogate, which has no UTF-8 form", field=field

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from api_client.contract.checks import check_json, check_size, check_utf8
+from api_client.contract.checks import check_json, check_size, check_utf8, json_encoder
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.limits import (
     MAX_JSON_DEPTH,
@@ -183,7 +183,7 @@ def encode_plain(body: Any, field: str) -> bytes:
     """
     check_json(body, field, MAX_JSON_DEPTH + _ENVELOPE_DEPTH)
     try:
-        return _encoder.encode(body)
+        return json_encoder.encode(body)
     except UnicodeEncodeError:
         raise InvalidRequest(
             f"{field} contains a lone surrogate, which has no UTF-8 form", field=field

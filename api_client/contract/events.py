@@ -15,6 +15,7 @@ from api_client.contract.checks import (
     check_state_keys,
     check_text,
     check_time,
+    json_encoder,
 )
 from api_client.contract.errors import InvalidRequest, StorageError
 from api_client.contract.limits import MAX_EVENT_BYTES, MAX_EVENTS_PER_APPEND
@@ -37,7 +38,6 @@ class EventEnvelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 _envelope_decoder = msgspec.json.Decoder(EventEnvelope)
 _event_decoder = msgspec.json.Decoder(Event)
-_encoder = msgspec.json.Encoder()
 
 
 def check_event(event: Event | EventEnvelope) -> None:
@@ -74,7 +74,7 @@ def encode_event(event: Event) -> msgspec.Raw:
     check_json(event.state_delta, "state_delta")
     plain = _without_temporary(event)
     try:
-        encoded = _encoder.encode(plain)
+        encoded = json_encoder.encode(plain)
     except UnicodeEncodeError:
         raise InvalidRequest(
             "content or state_delta contains a lone surrogate, which has no UTF-8 form",
@@ -106,7 +106,7 @@ def strip_temporary(raw: msgspec.Raw, envelope: EventEnvelope) -> msgspec.Raw:
     """The event's JSON without ``temp:`` keys; the same object if it has none."""
     if not any(map(is_temporary, [*envelope.state_delta, *envelope.state_delete])):
         return raw
-    return msgspec.Raw(_encoder.encode(_without_temporary(_event_decoder.decode(raw))))
+    return msgspec.Raw(json_encoder.encode(_without_temporary(_event_decoder.decode(raw))))
 
 
 def stored_event(seq: int, payload: str) -> msgspec.Raw:

@@ -35,11 +35,25 @@ class Fences:
             else:
                 del self._waiting[key]
 
+    def withdrawn(self, entry_id: int, before: Mapping[OrderingKey, int]) -> None:
+        """Note an entry that will never be confirmed; what waited for it waits for the one
+        before it, by key, or no longer if that is 0."""
+        for key, previous in before.items():
+            for fence in self._waiting.get(key, ()):
+                fence.move(key, entry_id, previous)
+            if not previous:
+                self.passed([(key, entry_id)])
+
 
 class _Fence:
     def __init__(self, points: dict[OrderingKey, int], then: Callable[[], None]):
         self._points = points
         self._then = then
+
+    def move(self, key: OrderingKey, entry_id: int, previous: int) -> None:
+        """Wait for another entry of ``key`` instead of ``entry_id``."""
+        if previous and self._points.get(key) == entry_id:
+            self._points[key] = previous
 
     def passed(self, key: OrderingKey, entry_id: int) -> bool:
         """Whether this key no longer holds the fence up."""

@@ -58,7 +58,10 @@ class Journal(Protocol):
         """Make ``changes`` last. Raises OSError or sqlite3.Error if that fails; none is made."""
 
     def load(self) -> Sequence[StoredOperation]:
-        """The operations found on opening, in the order of issue."""
+        """The operations found on opening, in the order of issue.
+
+        Raises Unavailable if the file is damaged.
+        """
 
     def close(self) -> None:
         """Let go of the file."""
@@ -101,13 +104,9 @@ class FileJournal:
         _open_journals.add(self)
         try:
             self._connection = _connect(path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self.unlock()
-            raise Unavailable(
-                f"the outbox {path} cannot be opened: {error}; it was left as it is. "
-                "Move it aside to start with an empty one.",
-                field="outbox",
-            ) from error
+            raise _cannot_open(path, error) from error
 
     def commit(self, changes: Changes) -> None:
         """See `Journal.commit`. One transaction, one fsync."""
@@ -130,8 +129,11 @@ class FileJournal:
 
     def load(self) -> Sequence[StoredOperation]:
         """See `Journal.load`."""
-        rows = self._connection.execute("SELECT id, message_id, body FROM operations ORDER BY id")
-        return [StoredOperation(*row) for row in rows]
+        query = "SELECT id, message_id, body FROM operations ORDER BY id"
+        try:
+            return [StoredOperation(*row) for row in self._connection.execute(query)]
+        except sqlite3.Error as error:
+            raise _cannot_open(self.path, error) from error
 
     def close(self) -> None:
         """See `Journal.close`."""
@@ -155,6 +157,14 @@ def _unlock_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_unlock_in_child)
+
+
+def _cannot_open(path: Path, error: Exception) -> Unavailable:
+    return Unavailable(
+        f"the outbox {path} cannot be opened: {error}; it was left as it is. "
+        "Move it aside to start with an empty one.",
+        field="outbox",
+    )
 
 
 def lock_file(path: Path) -> int:
@@ -181,6 +191,8 @@ def lock_file(path: Path) -> int:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    # SQLite gives the files beside it the permissions of the file itself.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -188,10 +200,10 @@ def _connect(path: Path) -> sqlite3.Connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > _FORMAT:
             raise sqlite3.DatabaseError(f"it was written by a later release (format {version})")
-        connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version={_FORMAT}")
+        if version < _FORMAT:
+            connection.executescript(_SCHEMA)
+            connection.execute(f"PRAGMA user_version={_FORMAT}")
     except sqlite3.Error:
         connection.close()
         raise
-    os.chmod(path, 0o600)
     return connection

@@ -20,12 +20,12 @@ from api_client.contract.records import new_id
 from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.inquiries import Inquiry
 from api_client.outbox.journal import Journal, StoredOperation
-from api_client.outbox.pump import OnEntry, Pump
+from api_client.outbox.pump import PickKeys, Pump
 from api_client.outbox.schedule import ScheduleOptions
 from api_client.outbox.spool import Spool
 from api_client.outbox.usage import Usage
 from api_client.receipts import Receipt
-from api_client.transport.base import Transport
+from api_client.transport.base import BlobFile, Transport
 
 #: Seconds to wait for threads that have been told to end.
 _STOP_SECONDS = 10.0
@@ -100,7 +100,7 @@ class Outbox:
 
     def submit_spooled(
         self,
-        prepare: Callable[[Entry, Spool], None],
+        prepare: Callable[[int, Spool], tuple[bytes, BlobFile]],
         keys: frozenset[OrderingKey],
         receipt: Receipt[Any],
         finish: Callable[[msgspec.Raw], Any],
@@ -108,18 +108,20 @@ class Outbox:
     ) -> None:
         """Take an operation whose body ``prepare`` will make in another thread.
 
-        It holds its place in the order meanwhile. Raises as `submit` does.
+        ``prepare`` is given the operation's place in the outbox and the spool, and returns the
+        body and the file it refers to. The operation holds its place in the order meanwhile.
+        Raises as `submit` does.
         """
         self._usage.reserve(0, block)
         with self._intake, self._usage.returned_on_error(0):
             self._refuse_if_closed()
             entry = Entry(next(self._ids), keys, b"", receipt, finish)
-            self._pump.submit(entry, lambda entry: self._prepare(entry, prepare))
+            self._pump.submit(entry, lambda entry_id: prepare(entry_id, self._spool))
 
     def ask(
         self,
         body: bytes,
-        after: OnEntry,
+        after: PickKeys,
         receipt: Receipt[Any],
         finish: Callable[[msgspec.Raw], Any],
         timeout: float,
@@ -167,10 +169,6 @@ class Outbox:
             raise Unavailable("the client is closed")
         if not self._pump.running:
             raise Unavailable("the outbox has stopped after an error, which is in the log")
-
-    def _prepare(self, entry: Entry, prepare: Callable[[Entry, Spool], None]) -> None:
-        prepare(entry, self._spool)
-        self._usage.count(0, entry.size)
 
     def _restore(self, stored: Any) -> None:
         """Go on where a former client has stopped."""

@@ -27,7 +27,7 @@ from api_client.outbox.schedule import Schedule, ScheduleOptions
 from api_client.outbox.spool import Spool
 from api_client.outbox.usage import Usage
 from api_client.threads import Workers
-from api_client.transport.base import Transport
+from api_client.transport.base import BlobFile, Transport
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,10 @@ _JOURNAL_PAUSE = 1.0
 #: Seconds without a reply after which a query is sent again.
 _ASK_AGAIN = 5.0
 
-OnEntry = Callable[[OrderingKey], bool]
+#: Makes the body of the entry with the given id, and the file that the body refers to.
+Prepare = Callable[[int], tuple[bytes, BlobFile]]
+#: Picks ordering keys.
+PickKeys = Callable[[OrderingKey], bool]
 
 
 class Pump:
@@ -84,9 +87,11 @@ class Pump:
         for entry in waiting:
             self._schedule.add(entry)
         self._transport.start(self._on_write_reply, self._on_query_reply)
+        # The first turn packs what waits without anything having happened.
+        self._events.put(lambda: None)
         self._thread.start()
 
-    def submit(self, entry: Entry, prepare: Callable[[Entry], None] | None = None) -> None:
+    def submit(self, entry: Entry, prepare: Prepare | None = None) -> None:
         """Take an entry; with ``prepare``, run that first, in another thread, to make its body."""
         if prepare is None:
             self._events.put(partial(self._added, entry))
@@ -94,7 +99,7 @@ class Pump:
             self._events.put(partial(self._schedule.add, entry))
             self._stager.submit(partial(self._prepare, entry, prepare))
 
-    def ask(self, inquiry: Inquiry, after: OnEntry) -> None:
+    def ask(self, inquiry: Inquiry, after: PickKeys) -> None:
         """Send a query once the writes before it, on the ordering keys that ``after`` picks, are
         confirmed."""
         self._events.put(partial(self._asked, inquiry, after))
@@ -138,7 +143,7 @@ class Pump:
     def _wait(self) -> list[Callable[[], None]]:
         """All events there are, after waiting for one, or until something is due."""
         times = [t for t in (self._schedule.next_due(), self._inquiries.next_due()) if t]
-        if self._changes:
+        if self._resumes_at > time.monotonic():
             times.append(self._resumes_at)
         timeout = max(0.0, min(times) - time.monotonic()) if times else None
         found = []
@@ -171,7 +176,6 @@ class Pump:
         log.error("the outbox cannot be written: %s", error)
         self._schedule.unpack(changes.packed)
         for entry in changes.added:
-            self._schedule.withdraw(entry)
             self._refuse(entry, Unavailable(f"the outbox cannot be written: {error}"))
         self._changes.confirmed = changes.confirmed
 
@@ -181,31 +185,34 @@ class Pump:
         self._schedule.add(entry)
         self._changes.added.append(entry)
 
-    def _prepare(self, entry: Entry, prepare: Callable[[Entry], None]) -> None:
+    def _prepare(self, entry: Entry, prepare: Prepare) -> None:
         try:
-            prepare(entry)
+            body, blob = prepare(entry.id)
         except Exception as error:
             refusal = error
             if not isinstance(error, StorageError):
                 refusal = Unavailable(f"the artifact could not be read or kept: {error}")
             self._events.put(partial(self._not_prepared, entry, refusal))
         else:
-            self._events.put(partial(self._prepared, entry))
+            self._events.put(partial(self._prepared, entry, body, blob))
 
-    def _prepared(self, entry: Entry) -> None:
+    def _prepared(self, entry: Entry, body: bytes, blob: BlobFile) -> None:
+        entry.body, entry.spooled = body, blob
+        self._usage.count(0, entry.size)
         self._schedule.prepared(entry)
         self._changes.added.append(entry)
 
     def _not_prepared(self, entry: Entry, error: Exception) -> None:
-        self._schedule.withdraw(entry)
         self._refuse(entry, error)
 
     def _refuse(self, entry: Entry, error: Exception) -> None:
+        before = self._schedule.withdraw(entry)
+        self._fences.withdrawn(entry.id, before)
         self._leave([entry])
         if entry.receipt is not None:
             entry.receipt.fail(error)
 
-    def _asked(self, inquiry: Inquiry, after: OnEntry) -> None:
+    def _asked(self, inquiry: Inquiry, after: PickKeys) -> None:
         self._inquiries.add(inquiry)
         points = {key: last for key, last in self._schedule.pending().items() if after(key)}
         self._fences.wait(points, lambda: self._inquiries.release(inquiry, time.monotonic()))
@@ -235,6 +242,7 @@ class Pump:
         for entry, outcome in zip(dispatch.entries, outcomes, strict=True):
             _resolve(entry, outcome)
         self._changes.confirmed.append(dispatch)
+        self._fences.passed((key, entry.id) for entry in dispatch.entries for key in entry.keys)
         self._leave(dispatch.entries)
 
     def _answered(self, query_id: str, reply: QueryReply) -> None:
@@ -248,7 +256,6 @@ class Pump:
             _finish(inquiry.receipt, lambda: inquiry.finish(reply.ok))
 
     def _leave(self, entries: list[Entry]) -> None:
-        self._fences.passed((key, entry.id) for entry in entries for key in entry.keys)
         self._usage.release(len(entries), sum(entry.size for entry in entries))
         self._spool.remove(entry.spooled for entry in entries if entry.spooled is not None)
 

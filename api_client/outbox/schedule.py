@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from api_client.contract.ordering import OrderingKey
 from api_client.outbox.entries import Dispatch, Entry
 
+#: A wait has long reached its limit when it has been doubled this often.
+_MOST_DOUBLINGS = 32
+
 
 @dataclass(frozen=True)
 class ScheduleOptions:
@@ -69,6 +72,8 @@ class Schedule:
         #: The last entry not yet confirmed, by ordering key.
         self._last: dict[OrderingKey, int] = {}
         self._failures: dict[str, int] = {}
+        #: Entries, by id, whose bodies are still being made.
+        self._unprepared: set[int] = set()
 
     @property
     def unconfirmed(self) -> int:
@@ -77,6 +82,8 @@ class Schedule:
 
     def add(self, entry: Entry) -> None:
         """Take an entry; ids must rise. One without a body holds its place until `prepared`."""
+        if not entry.body:
+            self._unprepared.add(entry.id)
         for key in entry.keys:
             self._waiting.setdefault(key, deque()).append(entry)
             self._last[key] = entry.id
@@ -84,19 +91,27 @@ class Schedule:
 
     def prepared(self, entry: Entry) -> None:
         """Note that the body of an entry added before is there now."""
+        self._unprepared.discard(entry.id)
         self._offer(entry, self._ready)
 
-    def withdraw(self, entry: Entry) -> None:
-        """Drop an entry that waits, because its body could not be made or not be recorded."""
+    def withdraw(self, entry: Entry) -> dict[OrderingKey, int]:
+        """Drop an entry that waits, because its body could not be made or not be recorded.
+
+        Returns the entry before it, if one is unconfirmed, of each of its keys; else 0.
+        """
+        self._unprepared.discard(entry.id)
+        before = {key: self._before(key, entry.id) for key in entry.keys}
         self._ready = [ready for ready in self._ready if ready[1] is not entry]
         heapq.heapify(self._ready)
         freed = [key for key in entry.keys if self._waiting[key][0] is entry]
         for key in entry.keys:
             self._waiting[key].remove(entry)
-            self._last[key] = self._newest(key)
-            if not self._last[key]:
-                del self._last[key]
+            if self._last[key] == entry.id:
+                self._last[key] = before[key]
+                if not before[key]:
+                    del self._last[key]
         self._release(freed)
+        return before
 
     def restore(self, dispatch: Dispatch, now: float) -> None:
         """Take a message that was on its way when the outbox was closed; send it again."""
@@ -144,7 +159,7 @@ class Schedule:
             return
         self._failures.pop(message_id, None)
         dispatch.attempts += 1
-        wait = self._options.resend_after * 2 ** (dispatch.attempts - 1)
+        wait = self._options.resend_after * 2 ** min(dispatch.attempts - 1, _MOST_DOUBLINGS)
         dispatch.due = now + self._jittered(min(wait, self._options.resend_at_most))
 
     def failed(self, message_id: str, now: float) -> None:
@@ -154,7 +169,7 @@ class Schedule:
             return
         failures = self._failures.get(message_id, 0)
         self._failures[message_id] = failures + 1
-        wait = self._options.retry_after * 2 ** min(failures, 16)
+        wait = self._options.retry_after * 2 ** min(failures, _MOST_DOUBLINGS)
         dispatch.due = now + self._jittered(min(wait, self._options.retry_at_most))
 
     def missed(self, message_id: str, now: float) -> None:
@@ -252,15 +267,16 @@ class Schedule:
 
     def _offer(self, entry: Entry, heap: list[tuple[int, Entry]]) -> None:
         """Put ``entry`` on ``heap`` if it is first for all its keys and none of them is busy."""
-        if not entry.body or not self._busy.isdisjoint(entry.keys):
+        if entry.id in self._unprepared or not self._busy.isdisjoint(entry.keys):
             return
         if all(self._waiting[key][0] is entry for key in entry.keys):
             heapq.heappush(heap, (entry.id, entry))
 
-    def _newest(self, key: OrderingKey) -> int:
-        """The last entry of ``key`` that waits or is on its way; 0 if there is none."""
-        if self._waiting[key]:
-            return self._waiting[key][-1].id
+    def _before(self, key: OrderingKey, entry_id: int) -> int:
+        """The last entry of ``key`` before another that waits or is on its way; 0 if none is."""
+        waiting = [e.id for e in self._waiting[key] if e.id < entry_id]
+        if waiting:
+            return waiting[-1]
         on_way = (e.id for d in self._on_way.values() for e in d.entries if key in e.keys)
         return max(on_way, default=0)
 

@@ -77,9 +77,7 @@ def test_everything_of_an_event_comes_back(client: StorageClient, session: Sessi
 
 
 @pytest.mark.parametrize("value", EXACT.values(), ids=EXACT)
-def test_content_comes_back_exactly(
-    client: StorageClient, session: SessionKey, value: Any
-) -> None:
+def test_content_comes_back_exactly(client: StorageClient, session: SessionKey, value: Any) -> None:
     event = Event(author="agent", content=value, state_delta={"x": value})
     client.sessions.append(session, event).result()
     (loaded,) = client.sessions.load(session).result().events
@@ -381,9 +379,7 @@ class TestExpectedRevision:
     ) -> None:
         for revision in range(5):
             receipts: list[Receipt[EventsAppended]] = [
-                client.sessions.append(
-                    session, Event(author="agent"), expected_revision=revision
-                )
+                client.sessions.append(session, Event(author="agent"), expected_revision=revision)
                 for client in clients
             ]
             errors = [receipt.exception() for receipt in receipts]

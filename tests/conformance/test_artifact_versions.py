@@ -6,10 +6,11 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from api_client import ArtifactDeleted, ArtifactKey, NotFound, StorageClient
+from api_client import ArtifactDeleted, ArtifactKey, NotFound, Receipt, StorageClient
 
 MakeKey = Callable[[str], ArtifactKey]
 
@@ -122,7 +123,7 @@ def test_adk_fault_delete_then_save_reuses_a_number(
     client: StorageClient, key: ArtifactKey
 ) -> None:
     # Issued without waiting, and so applied in as few transactions as it gets.
-    receipts = [
+    receipts: list[Receipt[Any]] = [
         client.artifacts.save(key, "1"),
         client.artifacts.delete(key),
         client.artifacts.save(key, "2"),

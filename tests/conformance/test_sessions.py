@@ -178,8 +178,9 @@ def test_seed_fault_ids_joined_into_paths_or_folded_together(
         client.sessions.create(key, state={"own": [key.user, key.session]})
     for key in keys:
         client.sessions.append(key, Event(author=key.session, content=key.user))
-    for key in keys:
-        session = client.sessions.load(key).result()
+    receipts = [client.sessions.load(key) for key in keys]
+    for key, receipt in zip(keys, receipts, strict=True):
+        session = receipt.result()
         assert session.state == {"own": [key.user, key.session]}
         assert [(event.author, event.content) for event in session.events] == [
             (key.session, key.user)

@@ -130,7 +130,7 @@ def test_an_update_of_temporary_keys_alone_changes_nothing(
 
 @pytest.mark.parametrize("value", EXACT.values(), ids=EXACT)
 def test_values_come_back_exactly(client: StorageClient, session: SessionKey, value: Any) -> None:
-    delta = {name: value for name in ("x", "user:x", "app:x")}
+    delta = dict.fromkeys(("x", "user:x", "app:x"), value)
     client.sessions.update_state(session, delta).result()
     loaded = state_of(client, session)
     assert loaded.keys() == delta.keys()

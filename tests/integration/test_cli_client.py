@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner, Result
 
 from api_client import Event, NotFound, SessionKey, StorageClient
@@ -845,7 +844,7 @@ def test_without_the_worker_extra() -> None:
     assert "doctor" not in shown.stdout
     local = ["sessions", "list", "shop", "--local", "--database", "sqlite://"]
     result = in_python(absent, *local, "--artifacts", "memory://", "--json")
-    assert result.returncode == 2
+    assert result.returncode == 5
     assert "zdk-storage[worker]" in json.loads(result.stderr)["error"]["message"]
 
 
@@ -867,16 +866,20 @@ def test_operators_verbs_are_there() -> None:
         assert re.search(rf"│ {verb} ", shown)
 
 
-def test_unexpected_error_keeps_its_traceback_for_people() -> None:
-    app = typer.Typer()
+def test_unexpected_error_keeps_its_traceback_for_people(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ZeroDivisionError), errors_explained(as_json=False):
+        raise ZeroDivisionError("by design")
+    with pytest.raises(SystemExit, match="1"), errors_explained(as_json=True):
+        raise ZeroDivisionError("by design")
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (error["code"], error["message"]) == ("unexpected", "ZeroDivisionError: by design")
 
-    @app.command()
-    def fail(as_json: bool = typer.Option(False, "--json")) -> None:
-        with errors_explained(as_json):
-            raise ZeroDivisionError("by design")
 
-    plain = CliRunner().invoke(app, [])
-    assert (plain.exit_code, type(plain.exception)) == (1, ZeroDivisionError)
-    encoded = CliRunner().invoke(app, ["--json"])
-    assert encoded.exit_code == 1
-    assert json.loads(encoded.stderr)["error"]["code"] == "unexpected"
+def test_missing_package_of_others_is_a_missing_extra(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"), errors_explained(as_json=False):
+        raise ModuleNotFoundError("No module named 'alembic'", name="alembic.command")
+    assert capsys.readouterr().err == "zdk: this needs pip install 'zdk-storage[worker]'\n"
+    with pytest.raises(ModuleNotFoundError), errors_explained(as_json=False):
+        raise ModuleNotFoundError("No module named 'worker.tasks'", name="worker.tasks")

@@ -196,13 +196,18 @@ class Stack:
     def clients(self, count: int) -> list[StorageClient]:
         """Clients that stay open, the same ones at each call, over Celery with outbox files.
 
-        Where clients share nothing, they are one client, which shall serve several threads.
+        Where clients share nothing, they are one client, which shall serve several threads. Every
+        other one over Celery reaches the blob folder, so that bytes come both ways.
         """
         while len(self._clients) < (count if self.shared else 1):
-            file = None
-            if self.broker_url is not None:
-                file = self.folder / f"{new_id()}.outbox"
-            self._clients.append(self.open(file))
+            if self.broker_url is None:
+                self._clients.append(self.open())
+                continue
+            reach = len(self._clients) % 2 == 1 and self.blob_folder is not None
+            file = self.folder / f"{new_id()}.outbox"
+            self._clients.append(
+                self.open(file, artifacts_url=self.artifacts_url if reach else None)
+            )
         return self._clients[:count] if self.shared else self._clients * count
 
     def publish(self, message: Any) -> WriteReply:

@@ -214,24 +214,22 @@ class TestOpenFiles:
         with open(file, encoding="latin-1") as opened, pytest.raises(InvalidRequest, match="'rb'"):
             open_source(opened)  # type: ignore[arg-type]
 
-    def test_a_file_that_cannot_be_read_is_refused_by_a_typed_error(self, file: Path) -> None:
-        with open(file, "rb") as closed:
-            pass
-        with pytest.raises(InvalidRequest):
-            open_source(closed)
-        with open(file, "ab") as for_writing, pytest.raises(InvalidRequest):
+    def test_a_file_that_cannot_be_read_is_refused_by_a_typed_error(self, tmp_path: Path) -> None:
+        with open(tmp_path / "file", "wb") as for_writing, pytest.raises(InvalidRequest):
             open_source(for_writing)
+        with pytest.raises(InvalidRequest):
+            open_source(for_writing)  # closed by now
 
     @pytest.mark.parametrize("module", [gzip, bz2, lzma], ids=lambda module: module.__name__)
     def test_a_compressed_file_gives_what_its_reader_would_get(
-        self, module: Any, tmp_path: Path, content: bytes
+        self, module: Any, tmp_path: Path
     ) -> None:
         # Such a file has the descriptor of the compressed one, whose bytes are others.
         path = tmp_path / "compressed"
         with module.open(path, "wb") as writing:
-            writing.write(content)
+            writing.write(LARGE)
         with module.open(path, "rb") as opened:
-            assert read(open_source(opened)) == content
+            assert read(open_source(opened)) == LARGE
 
 
 class Drips(io.RawIOBase):

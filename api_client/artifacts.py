@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 import msgspec
@@ -164,10 +163,8 @@ class _Assembly:
 
     def __init__(self, query: LoadArtifact, into: os.PathLike[str] | IO[bytes] | None):
         self._query = query
-        self._own: IO[bytes] | None = None
-        self._file: Any = into
-        if isinstance(into, os.PathLike):
-            self._file = self._own = Path(into).open("wb")  # noqa: SIM115 - closed by `close`
+        self._into = into
+        self._file: Any = None
         self._parts: list[bytes] = []
         self._digest = hashlib.sha256()
         self._count = 0
@@ -177,10 +174,10 @@ class _Assembly:
         """Take a reply; return the query for the bytes after it, if any are missing."""
         self._digest.update(reply.data)
         self._count += len(reply.data)
-        if self._file is None:
+        if self._into is None:
             self._parts.append(reply.data)
         else:
-            self._file.write(reply.data)
+            self._open().write(reply.data)
         self._last = reply
         end = reply.size
         if self._query.length is not None:
@@ -207,8 +204,16 @@ class _Assembly:
 
     def close(self) -> None:
         """Close a file that was opened here."""
-        if self._own is not None:
-            self._own.close()
+        if self._file is not None and self._file is not self._into:
+            self._file.close()
+
+    def _open(self) -> Any:
+        # Only now, so that an artifact that is not there leaves the file alone.
+        if self._file is None:
+            self._file = self._into
+            if isinstance(self._into, os.PathLike):
+                self._file = open(self._into, "wb")  # noqa: SIM115 - closed by `close`
+        return self._file
 
 
 def _spool(

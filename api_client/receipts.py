@@ -53,10 +53,14 @@ class AwaitableFuture(concurrent.futures.Future[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait in an event loop for at most the client's ``wait_timeout``; see `result`."""
+        return self._wait().__await__()
+
+    async def _wait(self) -> T:
         if self.done():
             return self.result(timeout=0)
-        waiting = asyncio.wait_for(asyncio.wrap_future(self), self._wait_timeout)
-        return (yield from waiting.__await__())
+        # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the result.
+        async with asyncio.timeout(self._wait_timeout):
+            return await asyncio.wrap_future(self)
 
     def _bound(self, timeout: float | _ClientDefault | None) -> float | None:
         return self._wait_timeout if isinstance(timeout, _ClientDefault) else timeout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -159,6 +159,7 @@ class Sessions:
         check_count(after_seq, "after_seq")
         if after_time is not None:
             check_time(after_time, "after_time")
+            after_time = after_time.astimezone(timezone.utc)
         query = LoadSession(
             key=key, events=bool(events), last=last, after_seq=after_seq, after_time=after_time
         )

@@ -66,7 +66,8 @@ class ArtifactSource:
 
     def mime_type(self, name: str) -> str:
         """The type by the name's ending, else by the first bytes, else text or binary."""
-        by_name, encoding = mimetypes.guess_type(name.replace("/", "_"))
+        # Only the ending: a whole name may look like a URL to mimetypes.
+        by_name, encoding = mimetypes.guess_type("name" + os.path.splitext(name)[1])
         if by_name is not None and encoding is None:
             return by_name
         if self.text:

@@ -110,6 +110,7 @@ def append_batches(
             raise TimeoutError(_with_progress(str(error), whole)) from error
         # A batch of nothing but partial events leaves the session as it was.
         revision = whole.revision if part.revision is None else part.revision
+        expected = expected if expected is None else (revision or expected)
         whole = EventsAppended(revision, [*whole.events, *part.events])
     return whole
 

@@ -55,12 +55,11 @@ _operation_decoder: msgspec.json.Decoder[WriteOperation] = msgspec.json.Decoder(
 _query_decoder: msgspec.json.Decoder[Query] = msgspec.json.Decoder(Query)
 _message_decoder = msgspec.json.Decoder(Message)
 _query_message_decoder = msgspec.json.Decoder(QueryMessage)
-_encoder = msgspec.json.Encoder()
 
 
 def encode(value: Any) -> bytes:
     """Any contract type as JSON bytes."""
-    return _encoder.encode(value)
+    return json_encoder.encode(value)
 
 
 def decode(raw: bytes | str | msgspec.Raw, kind: type[T]) -> T:
@@ -81,7 +80,7 @@ def encode_operation(operation: WriteOperation) -> bytes:
     Raises:
         TooLarge: it exceeds `MAX_OPERATION_BYTES`.
     """
-    encoded = _encoder.encode(operation)
+    encoded = json_encoder.encode(operation)
     check_size(len(encoded), "operation", MAX_OPERATION_BYTES)
     return encoded
 
@@ -136,7 +135,7 @@ def decode_message(raw: bytes | msgspec.Raw) -> Message:
 
 def encode_query(query: Query) -> bytes:
     """A query message as JSON bytes."""
-    return b'{"version":%d,"query":%b}' % (WIRE_VERSION, _encoder.encode(query))
+    return b'{"version":%d,"query":%b}' % (WIRE_VERSION, json_encoder.encode(query))
 
 
 def decode_query(raw: bytes | msgspec.Raw) -> Query:
@@ -168,7 +167,7 @@ def check_version(version: int) -> None:
 def check_message_id(message_id: str) -> None:
     """Refuse an id that is not a UUID in its canonical, lower-case form."""
     try:
-        canonical = str(UUID(message_id)) == message_id
+        canonical = isinstance(message_id, str) and str(UUID(message_id)) == message_id
     except ValueError:
         canonical = False
     if not canonical:
@@ -208,7 +207,7 @@ def encode_body(body: Any) -> Any:
 
     kombu takes bytes from a serializer, though its type stubs ask for str.
     """
-    return _encoder.encode(body)
+    return json_encoder.encode(body)
 
 
 def decode_body(body: bytes | str) -> tuple[list[msgspec.Raw], dict[str, Any], dict[str, Any]]:

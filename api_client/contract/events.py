@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 
 import msgspec
 
@@ -19,7 +19,7 @@ from api_client.contract.checks import (
 )
 from api_client.contract.errors import InvalidRequest, StorageError
 from api_client.contract.limits import MAX_EVENT_BYTES, MAX_EVENTS_PER_APPEND
-from api_client.contract.records import Event, StoredEvent
+from api_client.contract.records import Event
 from api_client.contract.scopes import is_temporary
 
 
@@ -72,7 +72,7 @@ def encode_event(event: Event) -> msgspec.Raw:
     check_event(event)
     check_json(event.content, "content")
     check_json(event.state_delta, "state_delta")
-    plain = _without_temporary(event)
+    plain = _as_stored(event)
     try:
         encoded = json_encoder.encode(plain)
     except UnicodeEncodeError:
@@ -106,7 +106,7 @@ def strip_temporary(raw: msgspec.Raw, envelope: EventEnvelope) -> msgspec.Raw:
     """The event's JSON without ``temp:`` keys; the same object if it has none."""
     if not any(map(is_temporary, [*envelope.state_delta, *envelope.state_delete])):
         return raw
-    return msgspec.Raw(json_encoder.encode(_without_temporary(_event_decoder.decode(raw))))
+    return msgspec.Raw(json_encoder.encode(_as_stored(_event_decoder.decode(raw))))
 
 
 def stored_event(seq: int, payload: str) -> msgspec.Raw:
@@ -145,9 +145,9 @@ def _check_containers(event: Event) -> None:
             )
 
 
-def _without_temporary(event: Event) -> Event:
+def _as_stored(event: Event) -> Event:
     temporary = any(map(is_temporary, [*event.state_delta, *event.state_delete]))
-    if not temporary and type(event) is not StoredEvent:
+    if not temporary and type(event) is Event and event.timestamp.tzinfo is timezone.utc:
         return event
     return Event(
         id=event.id,
@@ -155,7 +155,8 @@ def _without_temporary(event: Event) -> Event:
         content=event.content,
         state_delta={k: v for k, v in event.state_delta.items() if not is_temporary(k)},
         state_delete=[k for k in event.state_delete if not is_temporary(k)],
-        timestamp=event.timestamp,
+        # RFC 3339 has zones in whole minutes only; the instant is what counts.
+        timestamp=event.timestamp.astimezone(timezone.utc),
         invocation_id=event.invocation_id,
         partial=event.partial,
     )

@@ -147,6 +147,8 @@ class Outbox:
 
         Returns the number of operations that still have none; 0 if all have.
         """
+        if not self._pump.running:
+            return self.pending
         confirmed = threading.Event()
         self._pump.when_confirmed(confirmed.set)
         return 0 if confirmed.wait(timeout) else self.pending

@@ -332,6 +332,8 @@ def _resolve(entry: Entry, outcome: Outcome) -> None:
         if entry.receipt is None:
             log.warning("operation %d of a former client failed: %s", entry.id, error)
         else:
+            # It was kept and decided, so it had been accepted.
+            entry.receipt.accept()
             entry.receipt.fail(error)
     elif entry.receipt is not None and entry.finish is not None:
         finish, ok = entry.finish, outcome.ok

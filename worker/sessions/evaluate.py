@@ -21,7 +21,6 @@ from api_client.contract.checks import (
 from api_client.contract.errors import (
     AlreadyExists,
     Conflict,
-    InvalidRequest,
     NotFound,
     StorageError,
 )
@@ -48,6 +47,7 @@ from api_client.contract.outcomes import (
     SessionDeleted,
     StateUpdated,
 )
+from api_client.contract.scopes import is_temporary
 from worker.sessions.state import StateChanges
 
 SessionOperation = CreateSession | AppendEvents | UpdateState | DeleteSession
@@ -66,8 +66,8 @@ class SessionRow:
     created_at: datetime
     updated_at: datetime
     changed: bool = False
-    #: Events and state found in the tables must go before anything new is written.
-    purge: bool = False
+    #: Deleted in this batch; if it ``exists`` all the same, it was created again after that.
+    deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,6 @@ def decode(operation: SessionOperation) -> Decoded:
             check_size(sum(map(_size, delta.values())), "delta", MAX_STATE_BYTES)
             check_state_keys(delete, "delete")
             check_disjoint(delta, delete, "delete")
-            if not delta and not delete:
-                raise InvalidRequest("delta and delete are both empty", field="delta")
     return operation
 
 
@@ -268,8 +266,9 @@ class _Evaluation:
 
     def _update_state(self, operation: UpdateState) -> StateUpdated:
         row = self._existing(operation.key)
-        self.plan.state.apply(row.key, row.pk, operation.delta, operation.delete)
-        self._touch(row)
+        if not all(map(is_temporary, [*operation.delta, *operation.delete])):
+            self.plan.state.apply(row.key, row.pk, operation.delta, operation.delete)
+            self._touch(row)
         return StateUpdated(row.revision)
 
     def _delete(self, operation: DeleteSession) -> SessionDeleted:
@@ -279,7 +278,7 @@ class _Evaluation:
         self.seen = {place: seq for place, seq in self.seen.items() if place[0] != row.pk}
         self.plan.state.forget_session(row.pk)
         row.exists = False
-        row.changed = row.purge = True
+        row.deleted = True
         return SessionDeleted(count)
 
     def _existing(self, key: SessionKey) -> SessionRow:

@@ -14,6 +14,7 @@ from api_client.contract.errors import InvalidRequest, NotFound
 from api_client.contract.events import stored_event
 from api_client.contract.keys import SessionKey
 from api_client.contract.limits import (
+    MAX_COUNT,
     MAX_EVENTS_PER_REPLY,
     MAX_PAGE_SIZE,
     MAX_REPLY_BYTES,
@@ -188,7 +189,7 @@ def _encode_cursor(position: int, order: str) -> str:
 def _decode_cursor(cursor: str, order: str) -> int:
     try:
         made_for, _, position = urlsafe_b64decode(cursor.encode()).decode().partition(":")
-        if made_for == order:
+        if made_for == order and 0 <= int(position) <= MAX_COUNT:
             return int(position)
     except ValueError:
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Table, select
@@ -13,17 +14,15 @@ from api_client.contract.scopes import Scope, split_state_key
 from worker.rows import upsert
 from worker.schema import app_state, session_state, user_state
 
-#: A key's place in its table: the columns before ``value``.
-Place = tuple[int | str, ...]
-
 
 @dataclass
 class StateChanges:
-    """The last value per key; None deletes it. JSON's null is the text ``null``."""
+    """The last value by the key's place in its table; None deletes it. JSON's null is the text
+    ``null``."""
 
-    app: dict[Place, str | None] = field(default_factory=dict)
-    user: dict[Place, str | None] = field(default_factory=dict)
-    session: dict[Place, str | None] = field(default_factory=dict)
+    app: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    user: dict[tuple[str, str, str], str | None] = field(default_factory=dict)
+    session: dict[tuple[int, str], str | None] = field(default_factory=dict)
 
     def apply(
         self,
@@ -41,6 +40,11 @@ class StateChanges:
     def forget_session(self, session_pk: int) -> None:
         """Drop what was noted for a session that is deleted in the same transaction."""
         self.session = {place: v for place, v in self.session.items() if place[0] != session_pk}
+
+    def move_sessions(self, moved: Mapping[int, int]) -> None:
+        """Put what was noted for a session under another row id."""
+        if moved:
+            self.session = {(moved.get(pk, pk), key): v for (pk, key), v in self.session.items()}
 
     def _note(self, key: SessionKey, session_pk: int, name: str, value: str | None) -> None:
         scope, bare = split_state_key(name)
@@ -62,7 +66,7 @@ def write_state(connection: Connection, changes: StateChanges) -> None:
     _write(connection, session_state, changes.session)
 
 
-def _write(connection: Connection, table: Table, changes: Mapping[Place, str | None]) -> None:
+def _write(connection: Connection, table: Table, changes: Mapping[Any, str | None]) -> None:
     if not changes:
         return
     names = [column.name for column in table.columns]

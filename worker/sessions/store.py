@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, select
@@ -12,7 +12,7 @@ from api_client.contract.keys import SessionKey
 from api_client.contract.operations import CreateSession
 from worker.retry import TryAgain
 from worker.rows import chunks, delete_rows, insert_missing, upsert, values_table
-from worker.schema import events, session_state, sessions
+from worker.schema import events, sessions
 from worker.sessions.evaluate import (
     Decoded,
     DecodedAppend,
@@ -47,10 +47,10 @@ def _lock(
     connection: Connection, operations: Sequence[Decoded | StorageError], now: datetime
 ) -> Snapshot:
     touched = {_key_of(operation) for operation in operations} - {None}
-    creates = {op.key for op in operations if isinstance(op, CreateSession)}
+    creates = dict.fromkeys(op.key for op in operations if isinstance(op, CreateSession))
     inserted = _insert_for_create(connection, creates, now)
     rows = _lock_rows(connection, sorted(key for key in touched if key is not None), inserted)
-    if creates - rows.keys():
+    if creates.keys() - rows.keys():
         raise TryAgain("a session was deleted while it was being created")
     return Snapshot(rows, _find_events(connection, operations, rows))
 
@@ -75,7 +75,7 @@ def _insert_for_create(connection: Connection, creates: set[SessionKey], now: da
             "created_at": now,
             "updated_at": now,
         }
-        for key in sorted(creates)
+        for key in creates
     ]
     return {row.pk for row in insert_missing(connection, sessions, rows, [sessions.c.pk])}
 
@@ -134,20 +134,30 @@ def _find_events(
 
 def _write(connection: Connection, snapshot: Snapshot, plan: SessionPlan) -> None:
     rows = list(snapshot.rows.values())
-    purged = [(row.pk,) for row in rows if row.purge]
-    delete_rows(connection, [events.c.session_pk], purged)
-    delete_rows(connection, [session_state.c.session_pk], purged)
-    changed = [_row_values(row) for row in rows if row.exists and row.changed]
-    upsert(connection, sessions, changed, ["revision", "last_seq", "created_at", "updated_at"])
-    _insert_events(connection, plan)
-    write_state(connection, plan.state)
-    gone = [(row.pk,) for row in rows if not row.exists]
+    # Events and state in the tables go with their row.
+    gone = [(row.pk,) for row in rows if row.deleted or not row.exists]
     delete_rows(connection, [sessions.c.pk], gone)
+    moved = _insert_again(connection, [row for row in rows if row.deleted and row.exists])
+    kept = [row for row in rows if row.exists and row.changed and not row.deleted]
+    replaced = ["revision", "last_seq", "updated_at", "created_at"]
+    upsert(connection, sessions, [{"pk": row.pk, **_row_values(row)} for row in kept], replaced)
+    _insert_events(connection, plan, moved)
+    plan.state.move_sessions(moved)
+    write_state(connection, plan.state)
+
+
+def _insert_again(connection: Connection, rows: Sequence[SessionRow]) -> dict[int, int]:
+    """Insert sessions that were deleted and created in one batch; return their new row ids by
+    the old ones. A new id puts them where a listing expects the newest."""
+    moved: dict[int, int] = {}
+    for row in rows:
+        statement = sessions.insert().returning(sessions.c.pk)
+        moved[row.pk] = connection.execute(statement, _row_values(row)).scalar_one()
+    return moved
 
 
 def _row_values(row: SessionRow) -> dict[str, object]:
     return {
-        "pk": row.pk,
         "app": row.key.app,
         "user_id": row.key.user,
         "session_id": row.key.session,
@@ -158,12 +168,12 @@ def _row_values(row: SessionRow) -> dict[str, object]:
     }
 
 
-def _insert_events(connection: Connection, plan: SessionPlan) -> None:
+def _insert_events(connection: Connection, plan: SessionPlan, moved: Mapping[int, int]) -> None:
     if not plan.events:
         return
     rows = [
         {
-            "session_pk": event.session_pk,
+            "session_pk": moved.get(event.session_pk, event.session_pk),
             "seq": event.seq,
             "event_id": event.event_id,
             "timestamp": event.timestamp,

@@ -122,6 +122,9 @@ class Sessions:
         check_disjoint(encoded, names, "delete")
         if not delta and not names:
             raise InvalidRequest("delta and delete are both empty", field="delta")
+        if not encoded and not names:
+            # Temporary keys alone: the session must exist all the same, and nothing changes.
+            names = [*(delta or ())]
         operation = UpdateState(key=key, delta=encoded, delete=names)
         return self._requests.write(operation, _decoder(StateUpdated))
 

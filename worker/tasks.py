@@ -48,7 +48,7 @@ def read(self: Task[Any, Any], query: Any) -> QueryReply:
 
 def _raw(body: Any) -> bytes | msgspec.Raw:
     """The JSON of an argument: as it came from our client, re-encoded from a plain publisher."""
-    return body if isinstance(body, msgspec.Raw) else codec.encode_plain(body, "message")
+    return body if isinstance(body, msgspec.Raw) else codec.encode_plain(body)
 
 
 def _handed_back(error: Exception) -> Exception:

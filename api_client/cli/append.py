@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from api_client.cli.command import AppArgument, Run, SessionArgument, UserArgument
+from api_client.cli.command import Run
 from api_client.cli.connect import Connection
 from api_client.cli.event_lines import read_batches
 from api_client.cli.inputs import opened, parse_json, parse_object
+from api_client.cli.options import AppArgument, SessionArgument, UserArgument
 from api_client.cli.session_views import count_events
 from api_client.contract.errors import InvalidRequest, StorageError
 from api_client.contract.keys import SessionKey

@@ -8,10 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from api_client.cli.artifact_views import artifacts_table, versions_table
-from api_client.cli.command import AppArgument, Run, SessionArgument, UserArgument, YesOption, verb
+from api_client.cli.command import Run, verb
 from api_client.cli.inputs import STANDARD, confirm, opened, parse_object
+from api_client.cli.options import (
+    AllOption,
+    AppArgument,
+    CursorOption,
+    LimitOption,
+    SessionArgument,
+    UserArgument,
+    YesOption,
+)
 from api_client.cli.outputs import check_destination, destination
-from api_client.cli.paging import AllOption, CursorOption, LimitOption, collect, page_view
+from api_client.cli.paging import collect, page_view
 from api_client.cli.tables import human_size
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.keys import ArtifactKey, SessionKey

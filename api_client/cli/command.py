@@ -6,24 +6,27 @@ import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich.console import RenderableType
 
 from api_client.cli.connect import Connection, Target, connect
+from api_client.cli.options import (
+    ArtifactsOption,
+    BrokerOption,
+    DatabaseOption,
+    JsonOption,
+    LocalOption,
+    OutboxOption,
+    ResultsOption,
+    TimeoutOption,
+)
 from api_client.cli.output import errors_explained, show
 from api_client.contract.errors import InvalidRequest
 
 T = TypeVar("T")
 Verb = TypeVar("Verb", bound=Callable[..., None])
-
-_PANEL = "Connection"
-
-AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The application's name.")]
-UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
-SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @dataclass(frozen=True)
@@ -73,65 +76,14 @@ def verb(app: typer.Typer, name: str) -> Callable[[Verb], Verb]:
 
 def _common(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    broker: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="ZDK_BROKER_URL",
-            help="The Celery broker, such as redis://localhost:6379/0.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    results: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="ZDK_RESULT_URL",
-            help="The Redis that holds results, if it is not the broker.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    outbox: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="A file or folder that keeps what is not applied yet; in memory if not given.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    local: Annotated[
-        bool,
-        typer.Option(
-            "--local",
-            help="Work in this process, without broker and worker.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = False,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="ZDK_DATABASE_URL",
-            help="With --local: the database, such as sqlite:///zdk.db.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    artifacts: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="ZDK_ARTIFACTS_URL",
-            help="With --local: the blob store, such as file:///srv/blobs.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS", help="How long each wait may take.", rich_help_panel=_PANEL
-        ),
-    ] = 30.0,
+    as_json: JsonOption = False,
+    broker: BrokerOption = None,
+    results: ResultsOption = None,
+    outbox: OutboxOption = None,
+    local: LocalOption = False,
+    database: DatabaseOption = None,
+    artifacts: ArtifactsOption = None,
+    timeout: TimeoutOption = 30.0,
 ) -> Run:
     """The run that these options ask for.
 

@@ -45,7 +45,7 @@ def _mount_reason(app: typer.Typer, verb: str, error: Exception | None) -> None:
 
     @app.command(verb, hidden=True, add_help_option=False, context_settings=anything)
     def refuse() -> None:
-        if True:
+        if error is None or is_missing_extra(error):
             note(missing_extra_message(f"zdk {verb}"))
             raise typer.Exit(ExitCode.USAGE)
         note(f"zdk {verb} cannot be loaded: {type(error).__name__}: {error}")

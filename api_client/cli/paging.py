@@ -1,11 +1,10 @@
-"""Listings: their options, and how to go on to the end."""
+"""Listings: how to go on to the end, and how to say that there is more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -13,12 +12,6 @@ from api_client.cli.output import visible
 from api_client.contract.records import Page
 
 T = TypeVar("T")
-
-LimitOption = Annotated[int, typer.Option(metavar="N", help="At most so many, up to 1000.")]
-AllOption = Annotated[bool, typer.Option("--all", help="Go on to the end.")]
-CursorOption = Annotated[
-    str | None, typer.Option(metavar="CURSOR", help="Go on from here: a former next_cursor.")
-]
 
 
 def collect(

@@ -7,9 +7,18 @@ from typing import Annotated
 import typer
 
 from api_client.cli.append import append_events
-from api_client.cli.command import AppArgument, Run, SessionArgument, UserArgument, YesOption, verb
+from api_client.cli.command import Run, verb
 from api_client.cli.inputs import confirm, parse_assignments, parse_object
-from api_client.cli.paging import AllOption, CursorOption, LimitOption, collect, page_view
+from api_client.cli.options import (
+    AllOption,
+    AppArgument,
+    CursorOption,
+    LimitOption,
+    SessionArgument,
+    UserArgument,
+    YesOption,
+)
+from api_client.cli.paging import collect, page_view
 from api_client.cli.session_views import count_events, session_view, sessions_table
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.keys import SessionKey

@@ -5,16 +5,16 @@ A reader of version n also reads version n - 1; version 1 is the first.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 
-from api_client.contract.checks import check_json, check_size, check_utf8, json_encoder
+from api_client.contract.checks import check_size, check_utf8, json_encoder
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.limits import (
-    MAX_JSON_DEPTH,
     MAX_MESSAGE_BYTES,
     MAX_OPERATION_BYTES,
     MAX_OPERATIONS_PER_MESSAGE,
@@ -24,8 +24,6 @@ from api_client.contract.operations import Query, WriteOperation
 WIRE_VERSION = 1
 #: Versions that this release reads.
 READABLE_VERSIONS = (1,)
-#: Levels of a message around a caller's value: message, operations, operation, events, event.
-_ENVELOPE_DEPTH = 5
 
 T = TypeVar("T")
 
@@ -174,19 +172,16 @@ def check_message_id(message_id: str) -> None:
         raise InvalidRequest("id must be a UUID in canonical, lower-case form", field="id")
 
 
-def encode_plain(body: Any, field: str) -> bytes:
+def encode_plain(body: Any) -> bytes:
     """The JSON of a message or query that a plain publisher's JSON library has parsed.
 
     Raises:
         InvalidRequest: it holds what JSON cannot carry, such as NaN or a lone surrogate.
     """
-    check_json(body, field, MAX_JSON_DEPTH + _ENVELOPE_DEPTH)
     try:
-        return json_encoder.encode(body)
-    except UnicodeEncodeError:
-        raise InvalidRequest(
-            f"{field} contains a lone surrogate, which has no UTF-8 form", field=field
-        ) from None
+        return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidRequest(f"the argument is not JSON: {error}", field="message") from None
 
 
 # Celery task bodies. Ours are spliced from JSON that exists already; under their own content type

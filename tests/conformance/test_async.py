@@ -121,27 +121,6 @@ def test_a_receipt_outlives_the_loop_that_made_it(client: StorageClient, key: Se
     assert asyncio.run(wait()).seq == 1
 
 
-def test_giving_up_waiting_does_not_undo_the_operation(
-    client: StorageClient, session: SessionKey
-) -> None:
-    async def run() -> None:
-        receipt = client.sessions.append(session, Event(author="a", id="kept"))
-
-        async def wait() -> None:
-            await receipt
-
-        task = asyncio.create_task(wait())
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert not receipt.cancelled()
-        assert (await receipt).seq == 1
-
-    asyncio.run(run())
-    assert [event.id for event in client.sessions.load(session).result().events] == ["kept"]
-
-
 def test_flush_in_a_thread_leaves_the_loop_free(client: StorageClient, key: SessionKey) -> None:
     async def run() -> None:
         client.sessions.create(key)

@@ -97,15 +97,17 @@ class Model:
         self.app_state: dict[str, dict[str, Json]] = {}
         self.user_state: dict[tuple[str, str], dict[str, Json]] = {}
         self.artifacts: dict[Place, ModelArtifact] = {}
-        #: Bytes that have reached the blob store, by hash.
-        self.blobs: dict[str, bytes] = {}
+        #: Bytes that have reached the blob store, by hash; no bytes at all are always there.
+        self.blobs: dict[str, bytes] = {hashlib.sha256().hexdigest(): b""}
         #: Messages applied: their operations as they were sent, and what became of them.
         self.ledger: dict[str, tuple[list[bytes], list[Outcome]]] = {}
         self.calls = 0
 
     # Writing
 
-    def apply(self, messages: Sequence[tuple[Message, Sequence[WriteOperation | None]]]) -> list[Reply]:
+    def apply(
+        self, messages: Sequence[tuple[Message, Sequence[WriteOperation | None]]]
+    ) -> list[Reply]:
         """Apply messages, each given with its operations; None stands for one that breaks the
         contract."""
         self.calls += 1

@@ -44,7 +44,6 @@ class Real(float):
     """A float of a class of its own; ``numpy.float64`` is one."""
 
 
-
 PROFILE = settings(deadline=None, print_blob=True, derandomize=False, max_examples=150)
 
 JSON = st.recursive(

@@ -141,6 +141,8 @@ def decode(operation: SessionOperation) -> Decoded:
             check_state_keys(delta, "delta")
             check_raw_values(delta, "delta")
             check_size(sum(map(_size, delta.values())), "delta", MAX_STATE_BYTES)
+            if not delta and not delete:
+                raise InvalidRequest("delta and delete are both empty", field="delta")
             check_state_keys(delete, "delete")
             check_disjoint(delta, delete, "delete")
     return operation

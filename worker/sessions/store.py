@@ -63,8 +63,14 @@ def _key_of(operation: Decoded | StorageError) -> SessionKey | None:
     return operation.key
 
 
-def _insert_for_create(connection: Connection, creates: set[SessionKey], now: datetime) -> set[int]:
-    """Insert the rows that creates will need, so that two workers cannot create one twice."""
+def _insert_for_create(
+    connection: Connection, creates: Iterable[SessionKey], now: datetime
+) -> set[int]:
+    """Insert the rows that creates will need, so that two workers cannot create one twice.
+
+    In the order of issue, which listings show. Should two clients create the same two sessions
+    at once in opposite order, the database ends one transaction, which then runs again.
+    """
     rows = [
         {
             "app": key.app,

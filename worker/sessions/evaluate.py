@@ -21,6 +21,7 @@ from api_client.contract.checks import (
 from api_client.contract.errors import (
     AlreadyExists,
     Conflict,
+    InvalidRequest,
     NotFound,
     StorageError,
 )

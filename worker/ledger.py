@@ -31,12 +31,14 @@ class Entry:
 
     def reply(self, message: Message) -> WriteReply:
         """The recorded outcomes; a `Conflict` if the id had been used for something else."""
-        if self.digest != digest(message):
-            conflict = Conflict(
-                "this message id was used before with different operations", field="id"
-            )
-            return WriteReply(error=to_record(conflict))
-        return WriteReply(outcomes=self.outcomes)
+        same = self.digest == digest(message)
+        return WriteReply(outcomes=self.outcomes) if same else used_twice()
+
+
+def used_twice() -> WriteReply:
+    """The reply to a message whose id stands for other operations."""
+    conflict = Conflict("this message id was used before with different operations", field="id")
+    return WriteReply(error=to_record(conflict))
 
 
 def digest(message: Message) -> str:
@@ -86,9 +88,9 @@ def claim(
     return found
 
 
-def record(connection: Connection, outcomes: Mapping[str, list[Outcome]]) -> None:
+def record(connection: Connection, entries: Mapping[str, Entry]) -> None:
     """Store the outcomes of claimed messages in their rows."""
-    if not outcomes:
+    if not entries:
         return
     statement = (
         update(ledger)
@@ -98,7 +100,7 @@ def record(connection: Connection, outcomes: Mapping[str, list[Outcome]]) -> Non
     connection.execute(
         statement,
         [
-            {"id": message_id, "encoded": codec.encode(found).decode()}
-            for message_id, found in outcomes.items()
+            {"id": message_id, "encoded": codec.encode(entry.outcomes).decode()}
+            for message_id, entry in entries.items()
         ],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -37,6 +37,7 @@ from worker.artifacts.evaluate import DecodedSave
 from worker.artifacts.intake import Intake, Missing
 from worker.artifacts.staging import NoStaging, Staging
 from worker.database import Database
+from worker.ledger import Entry
 from worker.retry import TryAgain, with_retries
 from worker.sessions import evaluate as session_rules
 from worker.sessions import reads as session_reads
@@ -47,11 +48,18 @@ Decoded = session_rules.Decoded | artifact_rules.Decoded | StorageError
 
 @dataclass
 class _Work:
-    """A message on its way: its operations as decoded, and where their bytes came from."""
+    """A message on its way.
+
+    Attributes:
+        decoded: its operations, each a `SaveArtifact`, something `Decoded`, or its error.
+        saves: those that bring bytes.
+        missing: hashes of staged bytes that are not there.
+    """
 
     message: Message
-    decoded: list[Decoded]
-    saves: list[SaveArtifact]
+    decoded: list[Any] = field(default_factory=list)
+    saves: list[SaveArtifact] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 class Storage:
@@ -108,54 +116,50 @@ class Storage:
         self.database.close()
 
     def _apply(self, messages: Sequence[Message]) -> list[WriteReply]:
+        # Of two messages with one id the first counts; the other is judged by what it left.
         works: dict[str, _Work] = {}
-        replies: dict[str, WriteReply] = {}
         for message in messages:
-            if message.id in works:
-                continue
-            work = _decode(message)
-            works[message.id] = work
+            works.setdefault(message.id, _Work(message))
+        entries: dict[str, Entry] = {}
+        for work in works.values():
+            _decode(work)
             if work.saves:
-                self._take_bytes(work, replies)
-        pending = {id_: work for id_, work in works.items() if id_ not in replies}
+                self._take_bytes(work, entries)
+        pending = [work for id_, work in works.items() if id_ not in entries and not work.missing]
         with self.database.write.begin() as connection:
-            replies |= self._commit(connection, pending)
-        for work in pending.values():
+            entries |= self._commit(connection, pending)
+        for work in pending:
             for save in work.saves:
                 self._intake.discard_staged(save)
-        return [_reply_to(message, works, replies) for message in messages]
+        return [_reply(message, works[message.id], entries) for message in messages]
 
-    def _take_bytes(self, work: _Work, replies: dict[str, WriteReply]) -> None:
+    def _take_bytes(self, work: _Work, entries: dict[str, Entry]) -> None:
         """Replace the saves of ``work`` by saves of stored blobs, or note what is missing."""
         with self.database.read.connect() as connection:
             known = ledger.find(connection, [work.message.id])
         if known:
             # Applied before: its staged bytes may be gone, and are not needed.
-            replies[work.message.id] = known[work.message.id].reply(work.message)
+            entries |= known
             return
-        missing: list[str] = []
         for position, operation in enumerate(work.decoded):
             if isinstance(operation, SaveArtifact):
                 try:
                     work.decoded[position] = self._intake.take(operation)
                 except Missing as error:
-                    missing.append(error.sha256)
-        if missing:
-            replies[work.message.id] = WriteReply(missing=missing)
+                    work.missing.append(error.sha256)
 
-    def _commit(self, connection: Connection, works: dict[str, _Work]) -> dict[str, WriteReply]:
+    def _commit(self, connection: Connection, works: Sequence[_Work]) -> dict[str, Entry]:
         now = datetime.now(timezone.utc)
-        messages = {id_: work.message for id_, work in works.items()}
-        known = ledger.claim(connection, messages, now)
-        replies = {id_: entry.reply(messages[id_]) for id_, entry in known.items()}
-        fresh = [work for id_, work in works.items() if id_ not in known]
+        known = ledger.claim(connection, {w.message.id: w.message for w in works}, now)
+        fresh = [work for work in works if work.message.id not in known]
         results = self._apply_decoded(connection, [op for w in fresh for op in w.decoded], now)
-        outcomes: dict[str, list[Outcome]] = {}
+        entries: dict[str, Entry] = {}
         for work in fresh:
             own, results = results[: len(work.decoded)], results[len(work.decoded) :]
-            outcomes[work.message.id] = [_outcome(result) for result in own]
-        ledger.record(connection, outcomes)
-        return replies | {id_: WriteReply(outcomes=found) for id_, found in outcomes.items()}
+            outcomes = [_outcome(result) for result in own]
+            entries[work.message.id] = Entry(ledger.digest(work.message), outcomes)
+        ledger.record(connection, entries)
+        return known | entries
 
     def _apply_decoded(
         self, connection: Connection, operations: Sequence[Decoded], now: datetime
@@ -200,18 +204,15 @@ class Storage:
         return artifact_reads.load(self.blobs, found, query)
 
 
-def _decode(message: Message) -> _Work:
-    decoded: list[Any] = []
-    saves: list[SaveArtifact] = []
-    for raw in message.operations:
+def _decode(work: _Work) -> None:
+    for raw in work.message.operations:
         try:
             operation = _decode_operation(codec.decode_operation(raw))
         except StorageError as error:
             operation = error
         if isinstance(operation, SaveArtifact):
-            saves.append(operation)
-        decoded.append(operation)
-    return _Work(message, decoded, saves)
+            work.saves.append(operation)
+        work.decoded.append(operation)
 
 
 def _decode_operation(operation: WriteOperation) -> Any:
@@ -227,14 +228,12 @@ def _outcome(result: Any) -> Outcome:
     return Outcome(ok=msgspec.Raw(codec.encode(result)))
 
 
-def _reply_to(
-    message: Message, works: dict[str, _Work], replies: dict[str, WriteReply]
-) -> WriteReply:
-    """The reply to ``message``; a second one with the same id must be the same message."""
-    reply = replies[message.id]
-    if reply.error is None and ledger.digest(message) != ledger.digest(works[message.id].message):
-        return ledger.Entry("", []).reply(message)
-    return reply
+def _reply(message: Message, work: _Work, entries: dict[str, Entry]) -> WriteReply:
+    if message.id in entries:
+        return entries[message.id].reply(message)
+    if ledger.digest(message) == ledger.digest(work.message):
+        return WriteReply(missing=work.missing)
+    return ledger.used_twice()
 
 
 def _status(connection: Connection, message_ids: list[str]) -> list[MessageState]:

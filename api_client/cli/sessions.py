@@ -42,7 +42,7 @@ def list_sessions(
 ) -> None:
     """List the sessions of an app, or of one of its users.
 
-    With --json: {"items": (...), "next_cursor": ...}; give next_cursor to --cursor for the next
+    With --json: {"items": [...], "next_cursor": ...}; give next_cursor to --cursor for the next
     page.
 
     Example: zdk sessions list shop --user ann --limit 20

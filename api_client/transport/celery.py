@@ -123,7 +123,10 @@ class CeleryTransport:
 def _celery_app(broker_url: str) -> Celery:
     register(codec.BODY_SERIALIZER, codec.encode_body, codec.decode_body, codec.BODY_CONTENT_TYPE)
     app = Celery("zdk-client", broker=broker_url, set_as_current=False)
-    options: dict[str, Any] = dict(SOCKET_OPTIONS) if _is_redis(broker_url) else {}
+    # Without max_retries kombu tries for seconds to connect, although send_task is told not to.
+    options: dict[str, Any] = {"max_retries": 0}
+    if _is_redis(broker_url):
+        options |= SOCKET_OPTIONS
     app.conf.update(
         broker_transport_options=options,
         broker_connection_timeout=3.0,

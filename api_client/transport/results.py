@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _KEY = "celery-task-meta-"
 #: Seconds without a reply after which it is looked for by key, in case it was missed.
 _LOOK_AFTER = 2.0
+#: Seconds of one wait for a message; closing takes as long.
+_LISTEN_SECONDS = 0.2
 #: Seconds between two tries to reach Redis.
 _RECONNECT_PAUSE = 0.5
 _CLOSE_SECONDS = 10.0
@@ -111,7 +113,7 @@ class ResultReader:
             pubsub.get_message(timeout=_LOOK_AFTER)
             self._look(everything=True)
             while not self._closed.is_set():
-                message = pubsub.get_message(timeout=0.5)
+                message = pubsub.get_message(timeout=_LISTEN_SECONDS)
                 if message is not None:
                     self._hand_out(message["channel"].decode(), message["data"])
                 else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+import click
 import typer
 
 from api_client.contract.errors import Unavailable
@@ -41,7 +42,12 @@ def worker(context: typer.Context) -> None:
 
     name = f"--hostname=zdk-{os.getpid()}@%h"
     defaults = [name, "--without-gossip", "--without-mingle", "--loglevel=INFO"]
-    app.worker_main(["worker", *defaults, *context.args])
+    try:
+        app.worker_main(["worker", *defaults, *context.args])
+    except click.ClickException as error:
+        # Celery's own complaint about an option.
+        error.show()
+        raise typer.Exit(error.exit_code) from error
 
 
 def _prepare_schema(settings: Settings) -> None:

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -66,6 +67,8 @@ class Pump:
         self._schedule = Schedule(options, new_id)
         self._fences = Fences()
         self._inquiries = Inquiries(_ASK_AGAIN)
+        #: Everything that has no outcome yet, by id.
+        self._open: dict[int, Entry] = {}
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._changes = Changes()
         self._resumes_at = 0.0
@@ -83,9 +86,10 @@ class Pump:
         """Begin with what a former client has left in the journal."""
         now = time.monotonic()
         for dispatch in restored:
+            self._open.update((entry.id, entry) for entry in dispatch.entries)
             self._schedule.restore(dispatch, now)
         for entry in waiting:
-            self._schedule.add(entry)
+            self._add(entry)
         self._transport.start(self._on_write_reply, self._on_query_reply)
         # The first turn packs what waits without anything having happened.
         self._events.put(lambda: None)
@@ -96,7 +100,7 @@ class Pump:
         if prepare is None:
             self._events.put(partial(self._added, entry))
         else:
-            self._events.put(partial(self._schedule.add, entry))
+            self._events.put(partial(self._add, entry))
             self._stager.submit(partial(self._prepare, entry, prepare))
 
     def ask(self, inquiry: Inquiry, after: PickKeys) -> None:
@@ -123,6 +127,10 @@ class Pump:
                 self._turn()
         except Exception as error:
             log.exception("the outbox has stopped after an unexpected error")
+            # What was submitted meanwhile fails like the rest.
+            while not self._events.empty():
+                with suppress(Exception):
+                    self._events.get_nowait()()
             self._fail_open(Unavailable(f"the outbox has stopped: {error!r}"))
             raise
 
@@ -181,8 +189,12 @@ class Pump:
 
     # What happens
 
-    def _added(self, entry: Entry) -> None:
+    def _add(self, entry: Entry) -> None:
+        self._open[entry.id] = entry
         self._schedule.add(entry)
+
+    def _added(self, entry: Entry) -> None:
+        self._add(entry)
         self._changes.added.append(entry)
 
     def _prepare(self, entry: Entry, prepare: Prepare) -> None:
@@ -207,8 +219,8 @@ class Pump:
 
     def _refuse(self, entry: Entry, error: Exception) -> None:
         before = self._schedule.withdraw(entry)
-        self._fences.withdrawn(entry.id, before)
         self._leave([entry])
+        self._fences.withdrawn(entry.id, before)
         if entry.receipt is not None:
             entry.receipt.fail(error)
 
@@ -229,6 +241,9 @@ class Pump:
             self._schedule.missed(message_id, now)
             return
         expected = self._schedule.size_of(message_id)
+        if not expected:
+            # It was confirmed before: this is the reply to a copy.
+            return
         outcomes = reply.outcomes
         if reply.error is not None:
             outcomes = [Outcome(error=reply.error)] * expected
@@ -242,8 +257,8 @@ class Pump:
         for entry, outcome in zip(dispatch.entries, outcomes, strict=True):
             _resolve(entry, outcome)
         self._changes.confirmed.append(dispatch)
-        self._fences.passed((key, entry.id) for entry in dispatch.entries for key in entry.keys)
         self._leave(dispatch.entries)
+        self._fences.passed((key, entry.id) for entry in dispatch.entries for key in entry.keys)
 
     def _answered(self, query_id: str, reply: QueryReply) -> None:
         inquiry = self._inquiries.take(query_id)
@@ -256,6 +271,8 @@ class Pump:
             _finish(inquiry.receipt, lambda: inquiry.finish(reply.ok))
 
     def _leave(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            del self._open[entry.id]
         self._usage.release(len(entries), sum(entry.size for entry in entries))
         self._spool.remove(entry.spooled for entry in entries if entry.spooled is not None)
 
@@ -318,8 +335,7 @@ class Pump:
         )
 
     def _fail_open(self, error: Unavailable) -> None:
-        entries = [e for d in self._schedule.on_way() for e in d.entries]
-        for entry in entries + self._schedule.waiting():
+        for entry in self._open.values():
             if entry.receipt is not None:
                 entry.receipt.fail(error)
         for inquiry in self._inquiries.all():

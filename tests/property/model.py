@@ -102,6 +102,8 @@ class Model:
         #: Messages applied: their operations as they were sent, and what became of them.
         self.ledger: dict[str, tuple[list[bytes], list[Outcome]]] = {}
         self.calls = 0
+        #: The messages of the present call that have not been applied, by id.
+        self.unapplied: dict[str, tuple[list[bytes], Reply]] = {}
 
     # Writing
 
@@ -111,6 +113,7 @@ class Model:
         """Apply messages, each given with its operations; None stands for one that breaks the
         contract."""
         self.calls += 1
+        self.unapplied = {}
         return [self._message(message, operations) for message, operations in messages]
 
     def _message(self, message: Message, operations: Sequence[WriteOperation | None]) -> Reply:
@@ -118,8 +121,12 @@ class Model:
         if message.id in self.ledger:
             known, outcomes = self.ledger[message.id]
             return Reply(outcomes=outcomes) if known == sent else Reply(error="conflict")
+        if message.id in self.unapplied:
+            before, reply = self.unapplied[message.id]
+            return reply if before == sent else Reply(error="conflict")
         missing = list(self._take_bytes(operations))
         if missing:
+            self.unapplied[message.id] = (sent, Reply(missing=missing))
             return Reply(missing=missing)
         outcomes = [self._outcome(operation) for operation in operations]
         self.ledger[message.id] = (sent, outcomes)

@@ -58,6 +58,13 @@ def nested(levels: int) -> Any:
     return value
 
 
+def nested_objects(levels: int) -> Any:
+    value: Any = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
 class TestMessage:
     def test_it_comes_back(self) -> None:
         decoded = codec.decode_message(codec.encode_message(ID, [DELETE, DELETE]))
@@ -303,20 +310,20 @@ class TestBody:
 
     def test_a_plain_publisher_is_read_likewise(self) -> None:
         parsed = json.loads(codec.encode_message(ID, [DELETE]))
-        assert codec.decode_message(codec.encode_plain(parsed, "message")).id == ID
+        assert codec.decode_message(codec.encode_plain(parsed)).id == ID
 
-    @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", 2**5000])
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
     def test_what_only_pythons_json_can_carry_is_refused_by_a_typed_error(self, value: Any) -> None:
         plain = json.loads(json.dumps({"operations": [{"op": "x", "content": value}]}))
         with pytest.raises(InvalidRequest):
-            codec.encode_plain(plain, "message")
+            codec.encode_plain(plain)
 
-    @pytest.mark.parametrize("make", [nested, lambda n: json.loads('{"a":' * n + "1" + "}" * n)])
+    @pytest.mark.parametrize("make", [nested, nested_objects])
     def test_a_body_nested_without_end_is_refused_by_a_typed_error(
         self, make: Callable[[int], Any]
     ) -> None:
         with pytest.raises(InvalidRequest):
-            codec.encode_plain(make(900), "message")
+            codec.encode_plain(make(100_000))
 
     @pytest.mark.parametrize("levels", range(MAX_JSON_DEPTH - 3, MAX_JSON_DEPTH + 1))
     def test_a_plain_publisher_may_nest_as_deep_as_our_client(self, levels: int) -> None:
@@ -326,7 +333,7 @@ class TestBody:
             "key": {"app": "a", "user": "u", "session": "s"},
             "events": [event | {"content": nested(levels)}],
         }
-        body = codec.encode_plain({"id": ID, "operations": [append]}, "message")
+        body = codec.encode_plain({"id": ID, "operations": [append]})
         (raw,) = codec.decode_message(body).operations
         operation = codec.decode_operation(raw)
         assert isinstance(operation, AppendEvents)

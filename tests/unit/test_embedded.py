@@ -252,5 +252,5 @@ class TestEmbeddedValkey:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("platform.system", lambda: "Plan9")
-        with pytest.raises(EmbeddedUnavailable, match="zdk-storage\[embedded\]"):
+        with pytest.raises(EmbeddedUnavailable, match=r"zdk-storage\[embedded\]"):
             EmbeddedValkey(tmp_path)

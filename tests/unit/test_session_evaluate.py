@@ -314,7 +314,7 @@ class TestDelete:
     def test_it_tells_how_many_events_went(self) -> None:
         found = row(seq=5)
         assert run([found], DeleteSession(key=KEY)).results == [SessionDeleted(5)]
-        assert (found.exists, found.purge) == (False, True)
+        assert (found.exists, found.deleted) == (False, True)
 
     def test_a_missing_session_is_not_found(self) -> None:
         for rows in ([], [absent()]):
@@ -356,7 +356,7 @@ class TestDelete:
         ]
         assert [(new.seq, new.event_id) for new in plan.events] == [(1, "old"), (2, "stored")]
         assert plan.state.session == {(PK, "new"): "1"}
-        assert (found.exists, found.purge, found.created_at) == (True, True, NOW)
+        assert (found.exists, found.deleted, found.created_at) == (True, True, NOW)
         assert (found.revision, found.last_seq) == (1, 2)
 
     def test_one_created_and_deleted_leaves_nothing(self) -> None:

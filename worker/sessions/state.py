@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, select
 
 from api_client.contract.keys import SessionKey
 from api_client.contract.scopes import Scope, split_state_key
-from worker.rows import upsert
+from worker.rows import delete_rows, upsert
 from worker.schema import app_state, session_state, user_state
 
 
@@ -74,10 +74,8 @@ def _write(connection: Connection, table: Table, changes: Mapping[Any, str | Non
     # cannot deadlock; deletions are marked in that pass and carried out after it.
     rows = [dict(zip(names, (*place, changes[place]), strict=True)) for place in sorted(changes)]
     upsert(connection, table, rows, ["value"])
-    deleted = [row for row in rows if row["value"] is None]
-    for row in deleted:
-        match = [table.c[name] == row[name] for name in names[:-1]]
-        connection.execute(table.delete().where(*match, table.c.value.is_(None)))
+    deleted = [place for place in sorted(changes) if changes[place] is None]
+    delete_rows(connection, list(table.primary_key.columns), deleted)
 
 
 def read_state(

@@ -164,7 +164,7 @@ class _Assembly:
     def __init__(self, query: LoadArtifact, into: os.PathLike[str] | IO[bytes] | None):
         self._query = query
         self._into = into
-        self._file: Any = None
+        self._file: Any = None if isinstance(into, os.PathLike) else into
         self._parts: list[bytes] = []
         self._digest = hashlib.sha256()
         self._count = 0
@@ -194,6 +194,10 @@ class _Assembly:
     def artifact(self) -> Artifact:
         """The whole. Raises `Unavailable` if its bytes are not those that were saved."""
         assert self._last is not None
+        if self._file is not None:
+            # Before the receipt resolves: who waits for it will read the file.
+            self._file.flush()
+        self.close()
         whole = self._count == self._last.size
         if whole and self._digest.hexdigest() != self._last.sha256:
             raise Unavailable(
@@ -206,13 +210,12 @@ class _Assembly:
         """Close a file that was opened here."""
         if self._file is not None and self._file is not self._into:
             self._file.close()
+            self._file = None
 
     def _open(self) -> Any:
         # Only now, so that an artifact that is not there leaves the file alone.
-        if self._file is None:
-            self._file = self._into
-            if isinstance(self._into, os.PathLike):
-                self._file = open(self._into, "wb")  # noqa: SIM115 - closed by `close`
+        if self._file is None and isinstance(self._into, os.PathLike):
+            self._file = open(self._into, "wb")  # noqa: SIM115 - closed by `close`
         return self._file
 
 

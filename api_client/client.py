@@ -20,7 +20,7 @@ from api_client.contract.errors import InvalidRequest, Unavailable
 from api_client.contract.limits import MAX_STATUS_IDS
 from api_client.contract.operations import MessageStatus
 from api_client.contract.outcomes import MessageState
-from api_client.outbox.files import open_journals
+from api_client.outbox.homes import open_homes
 from api_client.outbox.outbox import Outbox, OutboxOptions
 from api_client.outbox.schedule import ScheduleOptions
 from api_client.receipts import Receipt
@@ -171,7 +171,7 @@ class StorageClient:
     @property
     def pending(self) -> int:
         """Operations in the outbox that have no outcome yet."""
-        return sum(outbox.pending for outbox in self._outboxes)
+        return self._outbox.pending
 
     def flush(self, timeout: float = 30.0) -> int:
         """Wait until all operations accepted so far have their outcome.
@@ -183,7 +183,7 @@ class StorageClient:
 
         Returns the number of operations that still have none: 0 if all have.
         """
-        return sum(outbox.flush(timeout) for outbox in self._current())
+        return self._current().flush(timeout)
 
     def close(self, timeout: float = 10.0) -> int:
         """Flush for at most ``timeout`` seconds, and end.
@@ -195,7 +195,7 @@ class StorageClient:
             # A forked child has neither the threads nor the right to the parent's files.
             return 0
         atexit.unregister(self._close_at_exit)
-        return sum(outbox.close(timeout) for outbox in self._outboxes)
+        return self._outbox.close(timeout)
 
     def __enter__(self) -> StorageClient:
         return self
@@ -236,7 +236,7 @@ class StorageClient:
         self._inherited: list[Outbox] = []
         self._open()
         self._requests = Requests(
-            lambda: self._current()[0],
+            self._current,
             wait_timeout=wait_timeout,
             read_timeout=read_timeout,
             block=block,
@@ -247,31 +247,27 @@ class StorageClient:
         atexit.register(self._close_at_exit)
 
     def _open(self) -> None:
-        self._pid = os.getpid()
-        journals = open_journals(self._place)
-        self._outboxes: list[Outbox] = []
+        homes = open_homes(self._place)
         try:
-            for journal, spool in journals:
-                self._outboxes.append(Outbox(journal, spool, self._transport(), self._options))
+            self._outbox = Outbox(homes, self._transport(), self._options)
         except BaseException:
-            for outbox in self._outboxes:
-                outbox.close(0)
-            for journal, _ in journals[len(self._outboxes) :]:
-                journal.close()
+            for home, _ in homes:
+                home.journal.close()
             raise
+        self._pid = os.getpid()
 
     def _close_at_exit(self) -> None:
         self.close(_EXIT_SECONDS)
 
-    def _current(self) -> list[Outbox]:
-        """The outboxes of this process; a forked child opens its own."""
+    def _current(self) -> Outbox:
+        """The outbox of this process; a forked child opens its own."""
         if os.getpid() != self._pid:
             with self._opening:
                 if os.getpid() != self._pid:
-                    # Kept, never closed: what they hold belongs to the parent.
-                    self._inherited += self._outboxes
+                    # Kept, never closed: what it holds belongs to the parent.
+                    self._inherited.append(self._outbox)
                     self._open()
-        return self._outboxes
+        return self._outbox
 
 
 def _options(max_operations: int, max_bytes: int, window: int) -> OutboxOptions:
@@ -286,7 +282,8 @@ def _celery_transport(broker_url: str, result_url: str, artifacts_url: str | Non
     from api_client.transport.celery import CeleryTransport
 
     blobs = None
-    if artifacts_url is not None and artifacts_url.startswith("file:"):
+    # Another process cannot reach what a worker keeps in memory.
+    if artifacts_url is not None and not artifacts_url.startswith("memory:"):
         for found in entry_points(group="zdk_storage.blobs"):
             blobs = found.load()(artifacts_url)
     return CeleryTransport(broker_url, result_url, blobs)

@@ -46,6 +46,10 @@ class _Check:
     needs: tuple[str, ...] = ()
 
 
+#: The names of all checks.
+CHECKS = ("broker", "results", "database", "schema", "blob store", "round trip")
+
+
 def examine(settings: Settings, *, timeout: float, skip: frozenset[str]) -> Iterator[Finding]:
     """Run the checks one after another, and yield what each has found.
 
@@ -97,7 +101,12 @@ def _checks(settings: Settings, timeout: float) -> list[_Check]:
             lambda: _database(settings),
             "start the database, or correct ZDK_DATABASE_URL",
         ),
-        _Check("schema", lambda: _schema(settings), "run zdk migrate", needs=("database",)),
+        _Check(
+            "schema",
+            lambda: _schema(settings),
+            "run zdk migrate; if it says that it does not know the schema, upgrade zdk-storage",
+            needs=("database",),
+        ),
         _Check(
             "blob store",
             lambda: _blob_store(settings.artifacts_url),

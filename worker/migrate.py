@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
@@ -32,6 +33,11 @@ def upgrade(database: Database, *, patience: float = 0.0) -> str:
     """
     try:
         with_retries(lambda: _upgrade(database), patience=patience)
+    except CommandError as error:
+        raise Unavailable(
+            f"the database's schema is not known to this release ({error}); upgrade zdk-storage",
+            field="database_url",
+        ) from error
     except DBAPIError as error:
         raise Unavailable(
             f"the database cannot be migrated: {error.orig}".strip(), field="database_url"

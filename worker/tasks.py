@@ -26,8 +26,9 @@ _OPTIONS: dict[str, Any] = {"bind": True, "max_retries": _ATTEMPTS, "default_ret
 @app.task(name=codec.WRITE_TASK, **_OPTIONS)
 def write(self: Task[Any, Any], message: Any) -> WriteReply:
     """Apply one message; the result is its `WriteReply`."""
+    store = storage()
     try:
-        (reply,) = storage().apply([codec.decode_message(_raw(message))])
+        (reply,) = store.apply([codec.decode_message(_raw(message))])
     except StorageError as error:
         return WriteReply(error=to_record(error))
     except Exception as error:
@@ -38,8 +39,9 @@ def write(self: Task[Any, Any], message: Any) -> WriteReply:
 @app.task(name=codec.READ_TASK, **_OPTIONS)
 def read(self: Task[Any, Any], query: Any) -> QueryReply:
     """Answer one query; the result is its `QueryReply`."""
+    store = storage()
     try:
-        return storage().query(codec.decode_query(_raw(query)))
+        return store.query(codec.decode_query(_raw(query)))
     except StorageError as error:
         return QueryReply(error=to_record(error))
     except Exception as error:

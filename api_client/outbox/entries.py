@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,15 @@ class Entry:
     """One write operation in the outbox.
 
     Attributes:
-        id: its place in the order of issue.
+        id: its place in the order of issue, and in the schedule.
         keys: its ordering keys.
         body: the operation as JSON; empty while its bytes are still being spooled.
         receipt: the caller's, or None after a restart.
         finish: makes the receipt's result of the outcome's JSON.
         spooled: where an artifact's bytes wait, and what they are, if they are not in the body.
+        home: where it is kept; a message holds entries of one home only, because it must be
+            recorded in one transaction.
+        row: its place there; its ``id`` if not given.
     """
 
     id: int
@@ -33,6 +36,11 @@ class Entry:
     receipt: Receipt[Any] | None = None
     finish: Callable[[msgspec.Raw], Any] | None = None
     spooled: BlobFile | None = None
+    home: Hashable = None
+    row: int = 0
+
+    def __post_init__(self) -> None:
+        self.row = self.row or self.id
 
     @property
     def size(self) -> int:
@@ -48,6 +56,7 @@ class Dispatch:
         id: the message id.
         entries: its operations, in the order of issue.
         attempts: how many times it has been sent.
+        sent_at: when it was last sent; infinite before.
         missed: a worker did not find its staged bytes.
         due: when to send it (again), on the schedule's clock; infinite while it is being sent.
     """
@@ -56,11 +65,17 @@ class Dispatch:
     entries: list[Entry]
     attempts: int = 0
     missed: bool = False
+    sent_at: float = float("inf")
     due: float = float("inf")
     body: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         self.body = encode_message(self.id, (entry.body for entry in self.entries))
+
+    @property
+    def keys(self) -> frozenset[OrderingKey]:
+        """The ordering keys of all its operations."""
+        return frozenset().union(*(entry.keys for entry in self.entries))
 
     @property
     def blobs(self) -> list[BlobFile]:

@@ -22,6 +22,7 @@ class Inquiry:
         finish: makes the receipt's result of the reply's JSON.
         deadline: when to give up, on the client's clock.
         due: when to ask again; None until the writes before it have been confirmed.
+        wait: seconds until the time after that; doubles.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Inquiry:
     finish: Callable[[msgspec.Raw], Any]
     deadline: float
     due: float | None = None
+    wait: float = 0.0
 
 
 class Inquiries:
@@ -59,7 +61,8 @@ class Inquiries:
         """Queries to be sent now; each will be due again later."""
         found = [i for i in self._open.values() if i.due is not None and i.due <= now]
         for inquiry in found:
-            inquiry.due = now + self._ask_again
+            inquiry.wait = 2 * inquiry.wait or self._ask_again
+            inquiry.due = now + inquiry.wait
         return found
 
     def expired(self, now: float) -> list[Inquiry]:

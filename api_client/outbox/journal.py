@@ -6,7 +6,7 @@ import fcntl
 import os
 import sqlite3
 import weakref
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +47,14 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.added or self.packed or self.confirmed)
 
+    def of(self, home: Hashable) -> Changes:
+        """Those that concern one home."""
+        return Changes(
+            [entry for entry in self.added if entry.home is home],
+            [dispatch for dispatch in self.packed if dispatch.entries[0].home is home],
+            [dispatch for dispatch in self.confirmed if dispatch.entries[0].home is home],
+        )
+
 
 class Journal(Protocol):
     """Keeps operations until they are confirmed."""
@@ -66,6 +74,9 @@ class Journal(Protocol):
     def close(self) -> None:
         """Let go of the file."""
 
+    def discard(self) -> None:
+        """Let go of the file, which holds nothing any more, and remove it."""
+
 
 class MemoryJournal:
     """Keeps nothing: the outbox lives as long as its process."""
@@ -81,6 +92,9 @@ class MemoryJournal:
 
     def close(self) -> None:
         """See `Journal.close`."""
+
+    def discard(self) -> None:
+        """See `Journal.discard`."""
 
 
 class FileJournal:
@@ -110,13 +124,13 @@ class FileJournal:
 
     def commit(self, changes: Changes) -> None:
         """See `Journal.commit`. One transaction, one fsync."""
-        message_ids = {e.id: d.id for d in changes.packed for e in d.entries}
-        added = {entry.id for entry in changes.added}
+        message_ids = {e.row: d.id for d in changes.packed for e in d.entries}
+        added = {entry.row for entry in changes.added}
         with self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
                 "INSERT INTO operations (id, message_id, body) VALUES (?, ?, ?)",
-                [(e.id, message_ids.get(e.id), e.body) for e in changes.added],
+                [(e.row, message_ids.get(e.row), e.body) for e in changes.added],
             )
             connection.executemany(
                 "UPDATE operations SET message_id = ? WHERE id = ?",
@@ -138,6 +152,13 @@ class FileJournal:
     def close(self) -> None:
         """See `Journal.close`."""
         self._connection.close()
+        self.unlock()
+
+    def discard(self) -> None:
+        """See `Journal.discard`."""
+        self._connection.close()
+        for suffix in ("", "-wal", "-shm", ".lock"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
         self.unlock()
 
     def unlock(self) -> None:
@@ -173,9 +194,8 @@ def lock_file(path: Path) -> int:
     Raises:
         Unavailable: another client holds it, or the folder cannot be written.
     """
-    lock = Path(f"{path}.lock")
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise Unavailable(f"the outbox {path} cannot be opened: {error}", field="outbox") from error
     try:
@@ -188,6 +208,15 @@ def lock_file(path: Path) -> int:
             field="outbox",
         ) from None
     return descriptor
+
+
+def in_use(path: Path) -> bool:
+    """Whether a client, of any process, has the outbox at ``path`` open."""
+    try:
+        os.close(lock_file(path))
+    except Unavailable:
+        return True
+    return False
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count, groupby
+from itertools import count
 from typing import Any
 
 import msgspec
 
-from api_client.contract import codec
 from api_client.contract.errors import Unavailable
-from api_client.contract.events import decode_event
-from api_client.contract.operations import AppendEvents, SaveArtifact, WriteOperation
-from api_client.contract.ordering import OrderingKey, ordering_keys
+from api_client.contract.ordering import OrderingKey
 from api_client.contract.records import new_id
 from api_client.outbox.entries import Dispatch, Entry
+from api_client.outbox.homes import FoundHome
 from api_client.outbox.inquiries import Inquiry
-from api_client.outbox.journal import Journal, StoredOperation
 from api_client.outbox.pump import PickKeys, Pump
+from api_client.outbox.restore import restore
 from api_client.outbox.schedule import ScheduleOptions
 from api_client.outbox.spool import Spool
 from api_client.outbox.usage import Usage
@@ -49,23 +47,35 @@ class Outbox:
     """Takes operations in order, keeps them until confirmed, resolves their receipts.
 
     Parameters:
-        journal, spool, transport: where operations are kept, where bytes wait, who carries them.
+        homes: where operations are kept, each with what a former client left there; new ones go
+            into the last.
+        transport: who carries them.
         options: its limits.
     """
 
     def __init__(
-        self, journal: Journal, spool: Spool, transport: Transport, options: OutboxOptions
+        self,
+        homes: Sequence[FoundHome],
+        transport: Transport,
+        options: OutboxOptions,
     ):
-        self._journal = journal
-        self._spool = spool
+        self._homes = [home for home, _ in homes]
+        self._home, stored = homes[-1]
         self._transport = transport
         self._usage = Usage(options.max_operations, options.max_bytes)
-        self._pump = Pump(journal, spool, transport, self._usage, options.schedule)
+        self._pump = Pump(self._home, transport, self._usage, options.schedule)
         self._intake = threading.Lock()
         self._closed = False
-        stored = journal.load()
-        self._ids = count(stored[-1].id + 1 if stored else 1)
-        self._restore(stored)
+        self._ids = count(1)
+        self._rows = count(stored[-1].id + 1 if stored else 1)
+        dispatches: list[Dispatch] = []
+        waiting: list[Entry] = []
+        for home, found in homes:
+            restored = restore(home, found, self._ids)
+            dispatches += restored.dispatches
+            waiting += restored.waiting
+            self._usage.count(restored.operations, restored.bytes)
+        self._pump.start(dispatches, waiting)
 
     @property
     def pending(self) -> int:
@@ -96,7 +106,7 @@ class Outbox:
         self._usage.reserve(len(body), block)
         with self._intake, self._usage.returned_on_error(len(body)):
             self._refuse_if_closed()
-            self._pump.submit(Entry(next(self._ids), keys, body, receipt, finish))
+            self._pump.submit(self._entry(keys, body, receipt, finish))
 
     def submit_spooled(
         self,
@@ -115,8 +125,8 @@ class Outbox:
         self._usage.reserve(0, block)
         with self._intake, self._usage.returned_on_error(0):
             self._refuse_if_closed()
-            entry = Entry(next(self._ids), keys, b"", receipt, finish)
-            self._pump.submit(entry, lambda entry_id: prepare(entry_id, self._spool))
+            entry = self._entry(keys, b"", receipt, finish)
+            self._pump.submit(entry, lambda row: prepare(row, self._home.spool))
 
     def ask(
         self,
@@ -162,41 +172,22 @@ class Outbox:
         left = self.flush(timeout)
         self._pump.stop(_STOP_SECONDS)
         self._transport.close()
-        self._journal.close()
-        self._spool.close()
+        for home in self._homes:
+            home.close()
         return left
+
+    def _entry(
+        self,
+        keys: frozenset[OrderingKey],
+        body: bytes,
+        receipt: Receipt[Any],
+        finish: Callable[[msgspec.Raw], Any],
+    ) -> Entry:
+        entry_id, row = next(self._ids), next(self._rows)
+        return Entry(entry_id, keys, body, receipt, finish, home=self._home, row=row)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise Unavailable("the client is closed")
         if not self._pump.running:
             raise Unavailable("the outbox has stopped after an error, which is in the log")
-
-    def _restore(self, stored: Any) -> None:
-        """Go on where a former client has stopped."""
-        entries = {operation.id: self._entry(operation) for operation in stored}
-        self._spool.keep_only(set(entries))
-        self._usage.count(len(entries), sum(entry.size for entry in entries.values()))
-        packed = [operation for operation in stored if operation.message_id is not None]
-        packed.sort(key=lambda operation: (operation.message_id, operation.id))
-        dispatches = [
-            Dispatch(message_id, [entries.pop(operation.id) for operation in group])
-            for message_id, group in groupby(packed, key=lambda operation: operation.message_id)
-        ]
-        self._pump.start(dispatches, list(entries.values()))
-
-    def _entry(self, stored: StoredOperation) -> Entry:
-        operation = codec.decode_operation(stored.body)
-        entry = Entry(stored.id, _ordering_keys(operation), stored.body)
-        if isinstance(operation, SaveArtifact) and operation.blob is not None:
-            entry.spooled = self._spool.find(stored.id, operation.blob)
-        return entry
-
-
-def _ordering_keys(operation: WriteOperation) -> frozenset[OrderingKey]:
-    state_keys: list[str] = []
-    if isinstance(operation, AppendEvents):
-        for raw in operation.events:
-            envelope = decode_event(raw)
-            state_keys += [*envelope.state_delta, *envelope.state_delete]
-    return ordering_keys(operation, state_keys)

@@ -22,10 +22,10 @@ from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
 from api_client.contract.records import new_id
 from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.fences import Fences
+from api_client.outbox.homes import Home
 from api_client.outbox.inquiries import Inquiries, Inquiry
-from api_client.outbox.journal import Changes, Journal
+from api_client.outbox.journal import Changes
 from api_client.outbox.schedule import Schedule, ScheduleOptions
-from api_client.outbox.spool import Spool
 from api_client.outbox.usage import Usage
 from api_client.threads import Workers
 from api_client.transport.base import BlobFile, Transport
@@ -37,7 +37,7 @@ _JOURNAL_PAUSE = 1.0
 #: Seconds without a reply after which a query is sent again.
 _ASK_AGAIN = 5.0
 
-#: Makes the body of the entry with the given id, and the file that the body refers to.
+#: Makes the body of the entry in the given row, and the file that the body refers to.
 Prepare = Callable[[int], tuple[bytes, BlobFile]]
 #: Picks ordering keys.
 PickKeys = Callable[[OrderingKey], bool]
@@ -47,21 +47,20 @@ class Pump:
     """Owns the schedule; everything else reaches it through `post`.
 
     Parameters:
-        journal, spool, transport: where operations are kept, where bytes wait, who carries them.
+        home: where new operations are kept.
+        transport: who carries them.
         usage: told when operations leave.
         options: how to pack and resend.
     """
 
     def __init__(
         self,
-        journal: Journal,
-        spool: Spool,
+        home: Home,
         transport: Transport,
         usage: Usage,
         options: ScheduleOptions,
     ):
-        self._journal = journal
-        self._spool = spool
+        self._home = home
         self._transport = transport
         self._usage = usage
         self._schedule = Schedule(options, new_id)
@@ -75,6 +74,7 @@ class Pump:
         self._stopping = False
         self._sender = Workers("zdk-sender", 1)
         self._stager = Workers("zdk-stager", 2)
+        self._reader = Workers("zdk-reader", 2)
         self._thread = threading.Thread(target=self._run, name="zdk-outbox", daemon=True)
 
     @property
@@ -118,6 +118,7 @@ class Pump:
         self._thread.join(timeout)
         self._sender.close(timeout)
         self._stager.close(timeout)
+        self._reader.close(timeout)
 
     # The loop
 
@@ -137,6 +138,8 @@ class Pump:
     def _turn(self) -> None:
         for event in self._wait():
             event()
+        if self._stopping:
+            return
         now = time.monotonic()
         if now >= self._resumes_at:
             self._changes.packed += self._schedule.pack()
@@ -164,18 +167,28 @@ class Pump:
 
     def _commit(self, now: float) -> None:
         changes, self._changes = self._changes, Changes()
-        if not changes:
-            return
-        try:
-            self._journal.commit(changes)
-        except Exception as error:
-            self._undo(changes, error)
-            self._resumes_at = now + _JOURNAL_PAUSE
-            return
-        if self._journal.durable:
+        touched = [*changes.added, *(d.entries[0] for d in changes.packed + changes.confirmed)]
+        for home in dict.fromkeys(entry.home for entry in touched):
+            assert isinstance(home, Home)
+            part = changes.of(home)
+            try:
+                home.journal.commit(part)
+            except Exception as error:
+                self._undo(part, error)
+                self._resumes_at = now + _JOURNAL_PAUSE
+            else:
+                self._committed(home, part)
+
+    def _committed(self, home: Home, changes: Changes) -> None:
+        if home.journal.durable:
             for entry in changes.added:
                 if entry.receipt is not None:
                     entry.receipt.accept()
+        home.open += len(changes.added)
+        for dispatch in changes.confirmed:
+            home.open -= len(dispatch.entries)
+            # Only now: a message that is still recorded may be sent again.
+            home.spool.remove(dispatch.blobs)
         for dispatch in changes.packed:
             self._send(dispatch)
 
@@ -185,7 +198,7 @@ class Pump:
         self._schedule.unpack(changes.packed)
         for entry in changes.added:
             self._refuse(entry, Unavailable(f"the outbox cannot be written: {error}"))
-        self._changes.confirmed = changes.confirmed
+        self._changes.confirmed += changes.confirmed
 
     # What happens
 
@@ -199,7 +212,7 @@ class Pump:
 
     def _prepare(self, entry: Entry, prepare: Prepare) -> None:
         try:
-            body, blob = prepare(entry.id)
+            body, blob = prepare(entry.row)
         except Exception as error:
             refusal = error
             if not isinstance(error, StorageError):
@@ -220,6 +233,8 @@ class Pump:
     def _refuse(self, entry: Entry, error: Exception) -> None:
         before = self._schedule.withdraw(entry)
         self._leave([entry])
+        if entry.spooled is not None:
+            self._home.spool.remove([entry.spooled])
         self._fences.withdrawn(entry.id, before)
         if entry.receipt is not None:
             entry.receipt.fail(error)
@@ -243,6 +258,7 @@ class Pump:
         expected = self._schedule.size_of(message_id)
         if not expected:
             # It was confirmed before: this is the reply to a copy.
+            self._transport.forget(message_id)
             return
         outcomes = reply.outcomes
         if reply.error is not None:
@@ -268,13 +284,13 @@ class Pump:
         if reply.error is not None:
             inquiry.receipt.fail(from_record(reply.error))
         else:
-            _finish(inquiry.receipt, lambda: inquiry.finish(reply.ok))
+            # In another thread: decoding may take long, and so may a file to write into.
+            self._reader.submit(lambda: _finish(inquiry.receipt, lambda: inquiry.finish(reply.ok)))
 
     def _leave(self, entries: list[Entry]) -> None:
         for entry in entries:
             del self._open[entry.id]
         self._usage.release(len(entries), sum(entry.size for entry in entries))
-        self._spool.remove(entry.spooled for entry in entries if entry.spooled is not None)
 
     def _give_up(self, inquiry: Inquiry) -> None:
         self._transport.forget(inquiry.id)
@@ -304,7 +320,8 @@ class Pump:
 
     def _send_query(self, inquiry: Inquiry) -> None:
         try:
-            self._transport.send_query(inquiry.id, inquiry.body)
+            left = max(0.0, inquiry.deadline - time.monotonic())
+            self._transport.send_query(inquiry.id, inquiry.body, left)
         except Exception as error:
             log.info("a query could not be sent and will be sent again: %s", error)
 
@@ -326,12 +343,23 @@ class Pump:
 
     def _stop(self) -> None:
         self._stopping = True
-        self._changes.packed = []
         self._commit(time.monotonic())
-        kept = "it stays in the outbox and goes on when that is opened again"
-        lost = "it was not accepted; without an outbox file it is gone"
-        self._fail_open(
-            Unavailable(f"the client was closed; {kept if self._journal.durable else lost}")
+        for entry in self._open.values():
+            if entry.receipt is not None:
+                entry.receipt.fail(Unavailable(f"the client was closed; {self._left(entry)}"))
+        for inquiry in self._inquiries.all():
+            inquiry.receipt.fail(Unavailable("the client was closed before the reply came"))
+
+    def _left(self, entry: Entry) -> str:
+        """What becomes of an operation that has no outcome when the client closes."""
+        assert entry.receipt is not None
+        if not entry.receipt.accepted.done():
+            return "the operation was not accepted, and is gone"
+        if self._home.journal.durable:
+            return "the operation stays in the outbox and goes on when that is opened again"
+        return (
+            "the broker has taken the operation, and it will be applied unless the broker loses it;"
+            " client.status tells"
         )
 
     def _fail_open(self, error: Unavailable) -> None:
@@ -339,7 +367,7 @@ class Pump:
             if entry.receipt is not None:
                 entry.receipt.fail(error)
         for inquiry in self._inquiries.all():
-            inquiry.receipt.fail(Unavailable("the client was closed before the reply came"))
+            inquiry.receipt.fail(error)
 
 
 def _resolve(entry: Entry, outcome: Outcome) -> None:

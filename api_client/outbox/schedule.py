@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -66,8 +66,8 @@ class Schedule:
         self._waiting: dict[OrderingKey, deque[Entry]] = {}
         #: Entries that may leave now, as a heap by id.
         self._ready: list[tuple[int, Entry]] = []
-        #: Keys of unconfirmed messages.
-        self._busy: set[OrderingKey] = set()
+        #: Keys of unconfirmed messages. Those restored from several files may share some.
+        self._busy: Counter[OrderingKey] = Counter()
         self._on_way: dict[str, Dispatch] = {}
         #: The last entry not yet confirmed, by ordering key.
         self._last: dict[OrderingKey, int] = {}
@@ -118,9 +118,9 @@ class Schedule:
         dispatch.due = now
         self._on_way[dispatch.id] = dispatch
         for entry in dispatch.entries:
-            self._busy |= entry.keys
             for key in entry.keys:
                 self._last[key] = max(entry.id, self._last.get(key, 0))
+        self._busy.update(dispatch.keys)
 
     def pack(self) -> list[Dispatch]:
         """Form as many messages as the window and the waiting entries allow."""
@@ -136,8 +136,8 @@ class Schedule:
         entries = [entry for d in dispatches for entry in d.entries]
         for dispatch in dispatches:
             del self._on_way[dispatch.id]
+            self._free(dispatch.keys)
         for entry in reversed(entries):
-            self._busy -= entry.keys
             for key in entry.keys:
                 self._waiting.setdefault(key, deque()).appendleft(entry)
         for entry in entries:
@@ -159,6 +159,7 @@ class Schedule:
             return
         self._failures.pop(message_id, None)
         dispatch.attempts += 1
+        dispatch.sent_at = now
         wait = self._options.resend_after * 2 ** min(dispatch.attempts - 1, _MOST_DOUBLINGS)
         dispatch.due = now + self._jittered(min(wait, self._options.resend_at_most))
 
@@ -187,19 +188,19 @@ class Schedule:
     def confirm(self, message_id: str, now: float) -> Dispatch | None:
         """Forget a message whose outcomes have come; None if they had come before.
 
-        Since workers are evidently alive, others that have waited long are sent again soon.
+        Others that were sent before it and have no outcome yet are probably lost, and workers
+        are evidently alive: those are sent again soon.
         """
         dispatch = self._on_way.pop(message_id, None)
         if dispatch is None:
             return None
         self._failures.pop(message_id, None)
         self._forget_last(dispatch.entries)
-        keys = frozenset().union(*(entry.keys for entry in dispatch.entries))
-        self._busy -= keys
-        self._release(keys)
+        self._free(dispatch.keys)
+        self._release(dispatch.keys)
         soon = now + self._jittered(self._options.resend_after)
         for other in self._on_way.values():
-            if other.due != float("inf"):
+            if other.due != float("inf") and other.sent_at < dispatch.sent_at:
                 other.due = min(other.due, soon)
         return dispatch
 
@@ -232,12 +233,14 @@ class Schedule:
             entry = heap[0][1]
             if entries and size + entry.size > self._options.message_bytes:
                 break
+            if entries and entry.home is not entries[0].home:
+                break
             heapq.heappop(heap)
             entries.append(entry)
             size += entry.size
             claimed |= entry.keys
             self._take(entry, following)
-        self._busy |= claimed
+        self._busy.update(claimed)
         return Dispatch(self._new_id(), entries)
 
     def _take(self, entry: Entry, following: list[tuple[int, Entry]]) -> None:
@@ -267,7 +270,7 @@ class Schedule:
 
     def _offer(self, entry: Entry, heap: list[tuple[int, Entry]]) -> None:
         """Put ``entry`` on ``heap`` if it is first for all its keys and none of them is busy."""
-        if entry.id in self._unprepared or not self._busy.isdisjoint(entry.keys):
+        if entry.id in self._unprepared or any(key in self._busy for key in entry.keys):
             return
         if all(self._waiting[key][0] is entry for key in entry.keys):
             heapq.heappush(heap, (entry.id, entry))
@@ -279,6 +282,12 @@ class Schedule:
             return waiting[-1]
         on_way = (e.id for d in self._on_way.values() for e in d.entries if key in e.keys)
         return max(on_way, default=0)
+
+    def _free(self, keys: Iterable[OrderingKey]) -> None:
+        self._busy.subtract(keys)
+        for key in keys:
+            if not self._busy[key]:
+                del self._busy[key]
 
     def _forget_last(self, entries: Iterable[Entry]) -> None:
         for entry in entries:

@@ -69,7 +69,12 @@ class Spool:
 
     def close(self) -> None:
         """Remove a temporary folder."""
-        if self._temporary and self._folder is not None:
+        if self._temporary:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder with whatever is in it."""
+        if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _made(self) -> Path:

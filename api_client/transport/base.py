@@ -52,8 +52,12 @@ class Transport(Protocol):
             Unavailable: that is not possible now.
         """
 
-    def send_query(self, query_id: str, body: bytes) -> None:
-        """Hand a query over, likewise."""
+    def send_query(self, query_id: str, body: bytes, expires: float) -> None:
+        """Hand a query over, likewise.
+
+        Parameters:
+            expires: seconds after which nobody waits for the reply any more.
+        """
 
     def forget(self, request_id: str) -> None:
         """Stop waiting for the reply to a message or query."""

@@ -28,6 +28,7 @@ from api_client.transport.staging import BlobStore, BlobStoreStager, RedisStager
 log = logging.getLogger(__name__)
 
 #: Seconds; without them a silent broker is waited for without end (celery issue 4296).
+_CLOCK_SECONDS = 60.0
 SOCKET_OPTIONS = {
     "socket_timeout": 5.0,
     "socket_connect_timeout": 3.0,
@@ -75,8 +76,11 @@ class CeleryTransport:
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """See `Transport.stage`."""
         if self._directly is not None and not missed:
-            self._directly.stage(blobs)
-            return
+            try:
+                self._directly.stage(blobs)
+                return
+            except Unavailable as error:
+                log.warning("%s; the bytes go through Redis instead", error)
         # Also when a worker has not found what was put into the blob store: it uses another one.
         try:
             self._through_redis.stage(blobs)
@@ -87,9 +91,11 @@ class CeleryTransport:
         """See `Transport.send_message`."""
         self._send(codec.WRITE_TASK, codec.WRITE_QUEUE, f"w.{message_id}", body)
 
-    def send_query(self, query_id: str, body: bytes) -> None:
+    def send_query(self, query_id: str, body: bytes, expires: float) -> None:
         """See `Transport.send_query`."""
-        self._send(codec.READ_TASK, codec.READ_QUEUE, f"r.{query_id}", body)
+        # Clocks differ; a minute more costs nothing, a minute less would lose the query.
+        expires += _CLOCK_SECONDS
+        self._send(codec.READ_TASK, codec.READ_QUEUE, f"r.{query_id}", body, expires)
 
     def forget(self, request_id: str) -> None:
         """See `Transport.forget`. Its result is deleted from Redis."""
@@ -101,7 +107,9 @@ class CeleryTransport:
         self._results.close()
         self._app.close()
 
-    def _send(self, task: str, queue: str, name: str, body: bytes) -> None:
+    def _send(
+        self, task: str, queue: str, name: str, body: bytes, expires: float | None = None
+    ) -> None:
         request_id = self._results.expect(name)
         try:
             self._app.send_task(
@@ -113,6 +121,7 @@ class CeleryTransport:
                 # Celery would otherwise format the whole body for its logs.
                 argsrepr="",
                 kwargsrepr="",
+                expires=expires,
                 # The outbox decides when to send again.
                 retry=False,
             )

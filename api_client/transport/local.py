@@ -67,7 +67,7 @@ class LocalTransport:
         """See `Transport.send_message`."""
         self._workers.submit(partial(self._apply, message_id, body))
 
-    def send_query(self, query_id: str, body: bytes) -> None:
+    def send_query(self, query_id: str, body: bytes, expires: float) -> None:
         """See `Transport.send_query`."""
         self._workers.submit(partial(self._query, query_id, body))
 

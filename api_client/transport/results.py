@@ -29,6 +29,9 @@ _LOOK_AFTER = 2.0
 _LISTEN_SECONDS = 0.2
 #: Seconds between two tries to reach Redis.
 _RECONNECT_PAUSE = 0.5
+#: Seconds between two looks for missed results and deletions of read ones.
+_TIDY_EVERY = 0.5
+_KEYS_AT_ONCE = 1000
 _CLOSE_SECONDS = 10.0
 
 #: Called with a request's name and the task's result as JSON.
@@ -112,13 +115,15 @@ class ResultReader:
             # The first message confirms the subscription; what came before is fetched by key.
             pubsub.get_message(timeout=_LOOK_AFTER)
             self._look(everything=True)
+            tidy_at = 0.0
             while not self._closed.is_set():
                 message = pubsub.get_message(timeout=_LISTEN_SECONDS)
                 if message is not None:
                     self._hand_out(message["channel"].decode(), message["data"])
-                else:
+                if time.monotonic() >= tidy_at:
                     self._look(everything=False)
                     self._delete_forgotten()
+                    tidy_at = time.monotonic() + _TIDY_EVERY
         self._delete_forgotten()
 
     def _look(self, *, everything: bool) -> None:
@@ -151,8 +156,6 @@ class ResultReader:
             log.warning("a task failed: %s", bytes(meta.result)[:500].decode(errors="replace"))
 
     def _delete_forgotten(self) -> None:
-        keys: list[str] = []
-        while self._forgotten and len(keys) < 1000:
-            keys.append(self._forgotten.popleft())
-        if keys:
-            self.redis.unlink(*keys)
+        while self._forgotten:
+            count = min(len(self._forgotten), _KEYS_AT_ONCE)
+            self.redis.unlink(*(self._forgotten.popleft() for _ in range(count)))

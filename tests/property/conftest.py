@@ -71,7 +71,7 @@ def open_storage(request: pytest.FixtureRequest) -> OpenStorage:
 
 @pytest.fixture
 def storage(open_storage: OpenStorage) -> Iterator[Storage]:
-    """An empty storage object over each database in turn."""
+    """An empty storage object over each database in turn, as patient as a worker's."""
     opened = open_storage()
-    yield opened
+    yield Storage(opened.database, opened.blobs)
     opened.close()

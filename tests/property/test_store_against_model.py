@@ -75,7 +75,9 @@ ARTIFACT_KEYS = st.just(ArtifactKey(APPS[0], USERS[0], SESSIONS[0], NAMES[0])) |
     st.sampled_from(SESSIONS[:2]),
     st.sampled_from(NAMES),
 )
-VALUES = st.sampled_from([None, 0, 1.0, True, "", "nul \x00", [1, {"a": None}], {}, 2**70])
+VALUES: st.SearchStrategy[Json] = st.sampled_from(
+    [None, 0, 1.0, True, "", "nul \x00", [1, {"a": None}], {}, 2**70]
+)
 
 
 def raw(value: Json) -> msgspec.Raw:
@@ -423,14 +425,24 @@ def plain(outcome: Json) -> Outcome:
 
 def plain_reply(reply: WriteReply) -> Reply:
     outcomes = [plain(one) for one in json.loads(codec.encode(reply.outcomes))]
-    return Reply(outcomes, reply.missing, reply.error and reply.error.code)
+    return Reply(outcomes, reply.missing, None if reply.error is None else reply.error.code)
+
+
+def machine_on(open_storage: OpenStorage) -> type[StoreMachine]:
+    """The machine over a storage object of the given kind."""
+
+    class Machine(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(open_storage)
+
+    return Machine
 
 
 # When it fails, finding the smallest failure takes minutes.
 @pytest.mark.timeout(900)
 def test_on_sqlite_in_memory() -> None:
     profile = settings(settings.get_profile("property"), max_examples=60, stateful_step_count=25)
-    run_state_machine_as_test(lambda: StoreMachine(in_memory), settings=profile)
+    run_state_machine_as_test(machine_on(in_memory), settings=profile)
 
 
 def test_on_postgresql(open_postgres: OpenStorage) -> None:
@@ -441,4 +453,4 @@ def test_on_postgresql(open_postgres: OpenStorage) -> None:
         stateful_step_count=20,
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
     )
-    run_state_machine_as_test(lambda: StoreMachine(open_postgres), settings=profile)
+    run_state_machine_as_test(machine_on(open_postgres), settings=profile)

@@ -146,7 +146,8 @@ class TestDelete:
 
 class TestCheck:
     def save(self, **fields: Any) -> SaveArtifact:
-        return SaveArtifact(**{"key": KEY, "mime_type": "text/plain", "data": b""} | fields)
+        defaults: dict[str, Any] = {"key": KEY, "mime_type": "text/plain", "data": b""}
+        return SaveArtifact(**defaults | fields)
 
     @pytest.mark.parametrize(
         "fields",

@@ -1,4 +1,4 @@
-"""The checks that client and worker share: what passes, what is refused, and what the error says."""
+"""The checks that client and worker share: what passes, what is refused, what the error says."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ class NoOffset(tzinfo):
     """A time zone that does not know its offset, which makes a datetime naive."""
 
     def utcoffset(self, when: datetime | None) -> None:
+        return None
+
+    dst = utcoffset
+
+    def tzname(self, when: datetime | None) -> None:
         return None
 
 

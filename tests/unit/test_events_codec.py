@@ -62,7 +62,8 @@ NUMBERS = st.from_regex(
 
 
 def event(**fields: Any) -> Event:
-    return Event(**{"author": "agent", "id": "e1", "timestamp": NOON} | fields)
+    defaults: dict[str, Any] = {"author": "agent", "id": "e1", "timestamp": NOON}
+    return Event(**defaults | fields)
 
 
 def raw(**fields: bytes) -> msgspec.Raw:

@@ -23,9 +23,9 @@ from api_client.contract.limits import MAX_JSON_DEPTH
 from api_client.contract.operations import AppendEvents, DeleteSession
 from api_client.contract.records import Event
 from api_client.outbox.entries import Dispatch, Entry
+from api_client.outbox.homes import open_homes
 from api_client.outbox.journal import Changes, FileJournal, MemoryJournal, StoredOperation
 from api_client.outbox.outbox import Outbox, OutboxOptions
-from api_client.outbox.spool import Spool
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
 
 PATIENCE = 20.0
@@ -286,7 +286,7 @@ class SilentTransport:
     def send_message(self, message_id: str, body: bytes) -> None:
         self.messages.put(body)
 
-    def send_query(self, query_id: str, body: bytes) -> None:
+    def send_query(self, query_id: str, body: bytes, expires: float) -> None:
         pass
 
     def forget(self, request_id: str) -> None:
@@ -307,7 +307,7 @@ class TestGoingOnAfterARestart:
         return SilentTransport()
 
     def reopened(self, path: Path, transport: SilentTransport) -> closing[_Closed]:
-        return closing(_Closed(Outbox(FileJournal(path), Spool(None), transport, OutboxOptions())))
+        return closing(_Closed(Outbox(open_homes(path), transport, OutboxOptions())))
 
     def test_a_message_is_sent_again_with_the_same_bytes(
         self, journal: FileJournal, path: Path, transport: SilentTransport

@@ -184,13 +184,13 @@ class TestTimeouts:
 
 class TestInEventLoops:
     def test_it_is_awaited_while_another_thread_resolves_it(self, receipt: Receipt[int]) -> None:
-        async def program() -> tuple[None, int]:
+        async def program() -> int:
             resolving = threading.Thread(target=lambda: receipt.succeed(9))
-            loop = asyncio.get_running_loop()
-            loop.call_soon(resolving.start)
-            return await receipt.accepted, await receipt
+            asyncio.get_running_loop().call_soon(resolving.start)
+            await receipt.accepted
+            return await receipt
 
-        assert asyncio.run(program()) == (None, 9)
+        assert asyncio.run(program()) == 9
 
     def test_a_resolved_one_is_awaited_at_once(self, receipt: Receipt[int]) -> None:
         async def program() -> int:

@@ -138,7 +138,7 @@ class TestAppend:
             assert isinstance(error, NotFound)
             assert error.field == "key"
             assert plan.events == []
-            assert plan.state.app == plan.state.session == {}
+            assert (plan.state.app, plan.state.session) == ({}, {})
 
     @pytest.mark.parametrize(
         "key",
@@ -197,7 +197,7 @@ class TestDuplicates:
         again = event("a", state_delta={"step": 99, "app:x": 99})
         plan = run([row(seq=1)], append(again, "b"), seen={(PK, "a"): 1})
         assert plan.results == [appended(2, ("a", 1, True), ("b", 2))]
-        assert plan.state.session == plan.state.app == {}
+        assert (plan.state.session, plan.state.app) == ({}, {})
 
     def test_an_id_seen_in_one_session_is_new_in_another(self) -> None:
         rows = [row(), row(OTHER, pk=8)]

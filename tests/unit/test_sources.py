@@ -40,9 +40,9 @@ def read(source: ArtifactSource) -> bytes:
         source.close()
 
 
-@pytest.fixture(params=CONTENTS.values(), ids=CONTENTS.keys())
+@pytest.fixture(params=CONTENTS)
 def content(request: pytest.FixtureRequest) -> bytes:
-    return bytes(request.param)
+    return CONTENTS[request.param]
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from worker.cli.output import Exit, load_settings, print_json
-from worker.doctor import Finding, examine
+from worker.cli.output import Exit, fail, load_settings, print_json
+from worker.doctor import CHECKS, Finding, examine
 
 _MARKS = {True: ("ok", "green"), False: ("FAILED", "bold red"), None: ("-", "yellow")}
 
@@ -31,6 +31,9 @@ def doctor(
     Example: zdk doctor --skip round-trip
     """
     left_out = frozenset(name.replace("-", " ") for name in skip or ())
+    if unknown := left_out - set(CHECKS):
+        names = ", ".join(name.replace(" ", "-") for name in CHECKS)
+        fail(f"--skip {min(unknown)!r}: the checks are {names}", Exit.USAGE)
     findings = examine(load_settings(), timeout=timeout, skip=left_out)
     if as_json:
         found = list(findings)

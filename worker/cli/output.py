@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import typer
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from api_client.contract.codec import encode
 from api_client.contract.errors import InvalidRequest, StorageError
@@ -39,9 +40,11 @@ def load_settings() -> Settings:
 
 @contextmanager
 def errors_explained() -> Iterator[None]:
-    """End the command with one clear line on an error of the contract."""
+    """End the command with one clear line on an error of the contract, the database or a disk."""
     try:
         yield
+    except (DBAPIError, OSError) as error:
+        fail(str(getattr(error, "orig", error)).strip(), Exit.UNAVAILABLE)
     except StorageError as error:
         wrong_input = isinstance(error, InvalidRequest)
         fail(error.message, Exit.USAGE if wrong_input else Exit.UNAVAILABLE)

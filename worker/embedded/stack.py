@@ -59,6 +59,7 @@ class EmbeddedStack:
         """What a client and a worker of this stack need in their environment."""
         return {
             "ZDK_BROKER_URL": self._valkey.url,
+            "ZDK_RESULT_URL": self._valkey.url,
             "ZDK_DATABASE_URL": f"sqlite:///{self.folder / 'zdk.db'}",
             "ZDK_ARTIFACTS_URL": f"file://{quote(str(self.folder / 'artifacts'))}",
             "ZDK_OUTBOX": f"{self.folder / 'outbox'}/",

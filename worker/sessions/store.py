@@ -49,7 +49,11 @@ def _lock(
     touched = {_key_of(operation) for operation in operations} - {None}
     creates = dict.fromkeys(op.key for op in operations if isinstance(op, CreateSession))
     inserted = _insert_for_create(connection, creates, now)
-    rows = _lock_rows(connection, sorted(key for key in touched if key is not None), inserted)
+    keys = {key for key in touched if key is not None}
+    rows = _lock_rows(connection, sorted(keys), inserted)
+    # A row that another transaction deleted while this one waited for it may have been created
+    # again by the same transaction, as another row, which only a new statement sees.
+    rows |= _lock_rows(connection, sorted(keys - rows.keys()), inserted)
     if creates.keys() - rows.keys():
         raise TryAgain("a session was deleted while it was being created")
     return Snapshot(rows, _find_events(connection, operations, rows))

@@ -72,16 +72,6 @@ class ArtifactDeleted(msgspec.Struct, frozen=True):
     versions: list[int]
 
 
-Result = (
-    SessionCreated
-    | EventsAppended
-    | StateUpdated
-    | SessionDeleted
-    | ArtifactSaved
-    | ArtifactDeleted
-)
-
-
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one operation: exactly one of the two is set.
 

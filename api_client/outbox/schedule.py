@@ -75,11 +75,6 @@ class Schedule:
         #: Entries, by id, whose bodies are still being made.
         self._unprepared: set[int] = set()
 
-    @property
-    def unconfirmed(self) -> int:
-        """Messages on their way."""
-        return len(self._on_way)
-
     def add(self, entry: Entry) -> None:
         """Take an entry; ids must rise. One without a body holds its place until `prepared`."""
         if not entry.body:

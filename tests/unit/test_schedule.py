@@ -99,7 +99,7 @@ class TestPacking:
         made = schedule(*(entry(n, chr(96 + n)) for n in range(1, 6)), window=2, operations=1)
         first, second = made.pack()
         assert ids([first, second]) == [[1], [2]]
-        assert made.unconfirmed == 2
+        assert len(made.on_way()) == 2
         made.confirm(second.id, now=0)
         assert ids(made.pack()) == [[3]]
 
@@ -189,7 +189,7 @@ class TestFailedRecording:
         assert ids(packed) == [[1, 2, 3], [4]]
         made.unpack(packed)
         assert [one.id for one in made.waiting()] == [1, 2, 3, 4]
-        assert made.unconfirmed == 0
+        assert len(made.on_way()) == 0
         assert ids(made.pack()) == [[1, 2, 3], [4]]
 
     def test_a_refused_entry_never_leaves(self) -> None:
@@ -226,7 +226,7 @@ class TestRestart:
         for number, name in ((1, "a"), (2, "b")):
             made.restore(Dispatch(new_id(), [entry(number, name)]), now=0)
         made.add(entry(3, "c"))
-        assert made.unconfirmed == 2
+        assert len(made.on_way()) == 2
         assert made.pack() == []
 
 

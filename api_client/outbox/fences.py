@@ -23,8 +23,8 @@ class Fences:
         for key in points:
             self._waiting.setdefault(key, []).append(fence)
 
-    def passed(self, confirmed: Iterable[tuple[OrderingKey, int]]) -> None:
-        """Note confirmed entries by key and id."""
+    def passed(self, confirmed: Iterable[tuple[OrderingKey, float]]) -> None:
+        """Note up to which entry each key is confirmed."""
         for key, entry_id in confirmed:
             fences = self._waiting.get(key)
             if fences is None:
@@ -55,7 +55,7 @@ class _Fence:
         if previous and self._points.get(key) == entry_id:
             self._points[key] = previous
 
-    def passed(self, key: OrderingKey, entry_id: int) -> bool:
+    def passed(self, key: OrderingKey, entry_id: float) -> bool:
         """Whether this key no longer holds the fence up."""
         if self._points.get(key, 0) > entry_id:
             return False

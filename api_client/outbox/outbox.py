@@ -71,10 +71,13 @@ class Outbox:
         dispatches: list[Dispatch] = []
         waiting: list[Entry] = []
         for home, found in homes:
-            restored = restore(home, found, self._ids)
+            restored = restore(home, found)
             dispatches += restored.dispatches
             waiting += restored.waiting
             self._usage.count(restored.operations, restored.bytes)
+        # What is on its way comes before what waits, whichever file it is from.
+        for entry in [*(e for d in dispatches for e in d.entries), *waiting]:
+            entry.id = next(self._ids)
         self._pump.start(dispatches, waiting)
 
     @property

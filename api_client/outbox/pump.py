@@ -274,7 +274,7 @@ class Pump:
             _resolve(entry, outcome)
         self._changes.confirmed.append(dispatch)
         self._leave(dispatch.entries)
-        self._fences.passed((key, entry.id) for entry in dispatch.entries for key in entry.keys)
+        self._fences.passed((key, self._schedule.settled(key)) for key in dispatch.keys)
 
     def _answered(self, query_id: str, reply: QueryReply) -> None:
         inquiry = self._inquiries.take(query_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -29,15 +29,15 @@ class Restored:
     bytes: int = 0
 
 
-def restore(home: Home, stored: Sequence[StoredOperation], ids: Iterator[int]) -> Restored:
+def restore(home: Home, stored: Sequence[StoredOperation]) -> Restored:
     """What to go on with in ``home``.
 
     A message goes out with the same operations under the same id, or not at all: what this
-    release cannot read stays in the journal, with a line in the log.
+    release cannot read stays in the journal, with a line in the log. The entries have no places
+    in the schedule yet.
 
     Parameters:
         stored: the operations found, in the order of issue.
-        ids: gives places in the schedule.
     """
     home.spool.keep_only({operation.id for operation in stored})
     home.open = len(stored)
@@ -45,7 +45,7 @@ def restore(home: Home, stored: Sequence[StoredOperation], ids: Iterator[int]) -
     entries: dict[int, Entry] = {}
     for operation in stored:
         try:
-            entries[operation.id] = _entry(home, operation, next(ids))
+            entries[operation.id] = _entry(home, operation)
         except InvalidRequest as error:
             log.error("operation %d of a former client cannot be read: %s", operation.id, error)
     packed = [operation for operation in stored if operation.message_id is not None]
@@ -62,9 +62,9 @@ def restore(home: Home, stored: Sequence[StoredOperation], ids: Iterator[int]) -
     return restored
 
 
-def _entry(home: Home, stored: StoredOperation, entry_id: int) -> Entry:
+def _entry(home: Home, stored: StoredOperation) -> Entry:
     operation = codec.decode_operation(stored.body)
-    entry = Entry(entry_id, _ordering_keys(operation), stored.body, home=home, row=stored.id)
+    entry = Entry(0, _ordering_keys(operation), stored.body, home=home, row=stored.id)
     if isinstance(operation, SaveArtifact) and operation.blob is not None:
         entry.spooled = home.spool.find(stored.id, operation.blob)
     return entry

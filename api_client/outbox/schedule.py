@@ -199,6 +199,13 @@ class Schedule:
                 other.due = min(other.due, soon)
         return dispatch
 
+    def settled(self, key: OrderingKey) -> float:
+        """The place up to which all entries of ``key`` are confirmed, so far as that is known."""
+        if key in self._busy:
+            return 0
+        waiting = self._waiting.get(key)
+        return waiting[0].id - 1 if waiting else float("inf")
+
     def due(self, now: float) -> list[Dispatch]:
         """Messages to be sent again now. Each is then being sent until `sent` or `failed`."""
         found = [dispatch for dispatch in self._on_way.values() if dispatch.due <= now]

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from api_client.contract import codec
@@ -574,6 +575,12 @@ def test_a_session_that_another_creates_anew_is_never_not_found(open_postgres: O
 
 class TestPools:
     def test_seed_fault_sqlite_in_memory_with_five_connections_is_five_databases(self) -> None:
+        database = Database(DatabaseOptions("sqlite://", pool_size=5, pool_timeout=0.05))
+        with database.write.connect(), pytest.raises(PoolTimeout):
+            database.read.connect()
+        database.close()
+
+    def test_threads_share_one_database_in_memory(self) -> None:
         database = Database(DatabaseOptions("sqlite://", pool_size=5))
         with database.write.begin() as connection:
             connection.execute(text("CREATE TABLE t (x INTEGER)"))

@@ -5,15 +5,22 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from api_client.contract import codec
 from api_client.contract.errors import Unavailable
+from api_client.contract.keys import SessionKey
+from api_client.contract.operations import DeleteSession
 from api_client.contract.ordering import OrderingKey
 from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
+from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.fences import Fences
 from api_client.outbox.homes import open_homes
+from api_client.outbox.journal import Changes, FileJournal
 from api_client.outbox.outbox import Outbox, OutboxOptions
 from api_client.outbox.spool import Spool
 from api_client.receipts import Receipt
@@ -196,6 +203,47 @@ def test_a_refused_save_does_not_let_a_query_overtake_the_writes_before_it(
     transport.on_write(message, WriteReply(outcomes=[Outcome(ok=msgspec.Raw(b"1"))]))
     assert transport.next() == "query"
     assert not answer.done()
+
+
+KEY = SessionKey("app", "user", "a")
+FIRST, SECOND = "01a20000-0000-7000-8000-000000000001", "01a20000-0000-7000-8000-000000000002"
+DELETE = codec.encode_operation(DeleteSession(key=KEY))
+DELETED = WriteReply(outcomes=[Outcome(ok=msgspec.Raw(b'{"events":0}'))])
+
+
+def leave(folder: Path, name: str, packed: str, *, waiting: int) -> None:
+    """What a dead client has left: a message on its way, and operations behind it."""
+    entries = [Entry(n, frozenset({A}), DELETE) for n in range(1, 2 + waiting)]
+    with closing(FileJournal(folder / f"{name}.outbox")) as journal:
+        journal.commit(Changes(added=entries, packed=[Dispatch(packed, entries[:1])]))
+
+
+@pytest.mark.parametrize("order", [[FIRST, SECOND], [SECOND, FIRST]])
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_query_waits_for_all_that_was_adopted_from_several_dead_clients(
+    tmp_path: Path, transport: HeldTransport, order: list[str], waiting: int
+) -> None:
+    # Given two files whose messages touch one session,
+    leave(tmp_path, "1", FIRST, waiting=waiting)
+    leave(tmp_path, "2", SECOND, waiting=0)
+    outbox = Outbox(open_homes(tmp_path), transport, OutboxOptions())
+    assert {transport.next(), transport.next()} == {FIRST, SECOND}
+    read(outbox, A)
+
+    # when the messages are answered in any order,
+    last = order[-1]
+    transport.on_write(order[0], DELETED)
+    if waiting:
+        transport.on_write(order[1], DELETED)
+        last = transport.next()
+        assert last != "query", "what waited in the first file comes before"
+    write(outbox, B)
+    assert transport.next() != "query"
+
+    # then the query leaves after the last of them.
+    transport.on_write(last, DELETED)
+    assert transport.next() == "query"
+    outbox.close(0)
 
 
 def test_queries_still_get_their_answers(outbox: Outbox, transport: HeldTransport) -> None:

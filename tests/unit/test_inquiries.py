@@ -78,6 +78,16 @@ def test_the_next_time_is_the_earliest_of_all(inquiries: Inquiries) -> None:
     assert inquiries.next_due() == 30, "a deadline comes before the next asking at 33"
 
 
+def test_one_that_was_asked_is_given_up_before_it_would_be_asked_again(
+    inquiries: Inquiries,
+) -> None:
+    asked = inquiry(deadline=12)
+    inquiries.add(asked)
+    inquiries.release(asked, now=10)
+    inquiries.due(10)
+    assert inquiries.next_due() == 12
+
+
 def test_all_open_ones_are_known(inquiries: Inquiries) -> None:
     first, second = inquiry("1"), inquiry("2")
     inquiries.add(first)

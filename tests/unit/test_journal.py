@@ -9,10 +9,12 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from api_client.contract import codec
@@ -21,11 +23,14 @@ from api_client.contract.events import encode_event
 from api_client.contract.keys import SessionKey
 from api_client.contract.limits import MAX_JSON_DEPTH
 from api_client.contract.operations import AppendEvents, DeleteSession
+from api_client.contract.outcomes import Outcome, WriteReply
 from api_client.contract.records import Event
 from api_client.outbox.entries import Dispatch, Entry
-from api_client.outbox.homes import open_homes
+from api_client.outbox.homes import Home, open_homes
 from api_client.outbox.journal import Changes, FileJournal, MemoryJournal, StoredOperation
 from api_client.outbox.outbox import Outbox, OutboxOptions
+from api_client.outbox.spool import Spool
+from api_client.receipts import Receipt
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
 
 PATIENCE = 20.0
@@ -299,6 +304,18 @@ class SilentTransport:
         return self.messages.get(timeout=PATIENCE)
 
 
+class AnsweringTransport(SilentTransport):
+    """Answers each message at once."""
+
+    def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
+        self.on_write = on_write
+
+    def send_message(self, message_id: str, body: bytes) -> None:
+        count = len(codec.decode_message(body).operations)
+        outcomes = [Outcome(ok=msgspec.Raw(b"1"))] * count
+        self.on_write(message_id, WriteReply(outcomes=outcomes))
+
+
 class TestGoingOnAfterARestart:
     """What the next client on the same file does with what it finds, without being asked."""
 
@@ -341,6 +358,52 @@ class TestGoingOnAfterARestart:
         journal.close()
         with self.reopened(path, transport) as outbox:
             assert outbox.pending == 1
+
+
+class FullWhileForgetting(FileJournal):
+    """Cannot record that a message is confirmed until there is room again."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self.refused = threading.Event()
+        self.room = threading.Event()
+
+    def commit(self, changes: Changes) -> None:
+        if changes.confirmed and not self.room.is_set():
+            self.refused.set()
+            raise sqlite3.OperationalError("database or disk is full")
+        super().commit(changes)
+
+
+def test_bytes_stay_beside_the_outbox_until_it_is_recorded_that_nobody_needs_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A client killed in between would send the message again, and find nothing to send with it.
+    monkeypatch.setattr("api_client.outbox.pump._JOURNAL_PAUSE", 0.01)
+    spooled = path.parent / "spool" / "1"
+    journal, spool, transport = (
+        FullWhileForgetting(path),
+        Spool(spooled.parent),
+        AnsweringTransport(),
+    )
+    outbox = Outbox([(Home(journal, spool), ())], transport, OutboxOptions())
+
+    def prepare(row: int, spool: Spool) -> tuple[bytes, BlobFile]:
+        return DELETE, spool.write(row, [b"large"])
+
+    receipt: Receipt[bytes] = Receipt(PATIENCE)
+    outbox.submit_spooled(prepare, frozenset({("session", "a", "u", "s")}), receipt, bytes, 0)
+    assert receipt.result() == b"1"
+    assert journal.refused.wait(PATIENCE)
+    assert spooled.read_bytes() == b"large"
+
+    journal.room.set()
+    later: Receipt[bytes] = Receipt(PATIENCE)
+    outbox.submit(DELETE, frozenset({("session", "a", "u", "s")}), later, bytes, 0)
+    later.result()
+    outbox.close(PATIENCE)
+    assert not spooled.exists()
+    assert found_in(path) == []
 
 
 class _Closed:

@@ -9,7 +9,7 @@ import pytest
 from api_client.contract.errors import OutboxFull
 from api_client.outbox.usage import Usage
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 
 
 class WatchedUsage(Usage):
@@ -40,7 +40,8 @@ class Caller(threading.Thread):
 
     def run(self) -> None:
         try:
-            self.usage.reserve(self.size, PATIENCE)
+            # Far longer than the test waits: who is not woken does not wake by itself in time.
+            self.usage.reserve(self.size, 100 * PATIENCE)
         except BaseException as error:
             self.error = error
 

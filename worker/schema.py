@@ -19,6 +19,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -172,4 +173,33 @@ artifact_versions = Table(
     Column("mime_type", Text, nullable=False),
     Column("metadata", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+# A failed operation, or a message that could not be read, kept for a person.
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("pk", RowId, Identity(always=False), primary_key=True),
+    # The message it came in; a random id for what was not one of our messages.
+    Column("message_id", Uuid(as_uuid=False), nullable=False),
+    # The operation's place in its message, from 0; -1 for a message as a whole.
+    Column("position", Integer, nullable=False),
+    # Whose it is, as far as that can be told; empty where it cannot.
+    Column("app", Identifier, nullable=False),
+    Column("user_id", Identifier, nullable=False),
+    Column("session_id", Identifier, nullable=False),
+    # The operation's ``op``, or the name of the task.
+    Column("operation", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    # As they came, in JSON; for a message as a whole only.
+    Column("headers", Text, nullable=False),
+    # The operation's JSON, or the message's bytes: the first of them, if ``size`` is larger.
+    Column("body", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("issued_at", UtcDateTime, nullable=False),
+    Column("failed_at", UtcDateTime, nullable=False),
+    UniqueConstraint("message_id", "position"),
+    Index(None, "app", "pk"),
 )

@@ -55,5 +55,10 @@ MAX_STATUS_IDS: Final = 1000
 MAX_EVENTS_PER_REPLY: Final = 5000
 #: Bytes of events, or of an artifact, in one reply to ``load``.
 MAX_REPLY_BYTES: Final = 4 * MIB
+
+#: Days after which a client no longer sends a message again. The ledger remembers for longer, so
+#: that a late copy is always recognised.
+MAX_MESSAGE_AGE_DAYS: Final = 7
+
 #: The largest revision, seq or version: a signed 64-bit integer.
 MAX_COUNT: Final = 2**63 - 1

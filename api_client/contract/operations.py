@@ -1,4 +1,4 @@
-"""One typed operation per verb: eight that write, six that read.
+"""One typed operation per verb: seven that write, six that read.
 
 The same types serve both sides. JSON that belongs to the caller (event, state values, metadata)
 is `msgspec.Raw`: the client encodes it once, and the worker passes it through unparsed.
@@ -84,6 +84,16 @@ class DeleteArtifact(Operation, frozen=True, tag="artifact.delete"):
     version: int | None = None
 
 
+class DiscardDeadLetter(Operation, frozen=True, tag="dead_letter.discard"):
+    """Forget the dead letter of a failed operation, because its caller has seen the error.
+
+    Named by the operation's message and its place there, from 0. It is no error if there is none.
+    """
+
+    message_id: str
+    position: int
+
+
 class LoadSession(Operation, frozen=True, tag="session.load"):
     """Read a session: its merged state and the events that pass every given bound.
 
@@ -145,6 +155,12 @@ class MessageStatus(Operation, frozen=True, tag="status"):
 
 
 WriteOperation = (
-    CreateSession | AppendEvents | UpdateState | DeleteSession | SaveArtifact | DeleteArtifact
+    CreateSession
+    | AppendEvents
+    | UpdateState
+    | DeleteSession
+    | SaveArtifact
+    | DeleteArtifact
+    | DiscardDeadLetter
 )
 Query = LoadSession | ListSessions | LoadArtifact | ListArtifacts | ListVersions | MessageStatus

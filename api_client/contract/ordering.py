@@ -14,6 +14,7 @@ from api_client.contract.operations import (
     CreateSession,
     DeleteArtifact,
     DeleteSession,
+    DiscardDeadLetter,
     SaveArtifact,
     UpdateState,
     WriteOperation,
@@ -74,3 +75,5 @@ def ordering_keys(
             return frozenset({session_ordering(key)})
         case SaveArtifact(key=artifact) | DeleteArtifact(key=artifact):
             return frozenset({artifact_ordering(artifact)})
+        case DiscardDeadLetter():
+            return frozenset()

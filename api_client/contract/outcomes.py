@@ -72,6 +72,12 @@ class ArtifactDeleted(msgspec.Struct, frozen=True):
     versions: list[int]
 
 
+class DeadLetterDiscarded(msgspec.Struct, frozen=True):
+    """Attributes: whether there was one."""
+
+    found: bool
+
+
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one operation: exactly one of the two is set.
 

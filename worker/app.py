@@ -8,6 +8,7 @@ from kombu import Exchange, Queue
 from kombu.serialization import register
 
 from api_client.contract import codec
+from worker.broker import harden
 from worker.settings import Settings
 
 #: Seconds; without them a silent broker is waited for without end (celery issue 4296).
@@ -20,13 +21,25 @@ _SOCKET: dict[str, object] = {
 
 def make_app(settings: Settings) -> Celery:
     """The app of a worker with ``settings``; its tasks are in `worker.tasks`."""
+    harden()
     register(codec.BODY_SERIALIZER, codec.encode_body, codec.decode_body, codec.BODY_CONTENT_TYPE)
+    # A plain publisher's body is read in the same way: its argument is passed through unparsed.
+    register("json", codec.encode_body, codec.decode_body, "application/json")
     register(
         codec.RESULT_SERIALIZER, codec.encode_body, msgspec.json.decode, codec.RESULT_CONTENT_TYPE
     )
     app = Celery("zdk-storage", broker=settings.broker_url, backend=settings.results)
     app.conf.update(_delivery(settings) | _connections(settings) | _content(settings))
+    _remove_builtin_tasks(app)
     return app
+
+
+def _remove_builtin_tasks(app: Celery) -> None:
+    # Whoever reaches the broker could have celery.map, celery.chain and their like publish tasks
+    # in the worker's name.
+    app.finalize(auto=True)
+    for name in [name for name in app.tasks if name.startswith("celery.")]:
+        app.tasks.unregister(name)
 
 
 def _delivery(settings: Settings) -> dict[str, object]:
@@ -43,11 +56,12 @@ def _delivery(settings: Settings) -> dict[str, object]:
         # A hanging task is killed, and its message goes to another process.
         "task_acks_on_timeout": False,
         "task_time_limit": settings.time_limit,
-        # A killed pool process is no fault of the message, but a message that kills every
-        # process it meets must not go round for ever: tasks say how often.
-        "task_retry_on_worker_lost": True,
+        # A killed pool process is no fault of its message, which goes back to the queue; how
+        # often that may happen is counted by worker.attempts.
+        "task_reject_on_worker_lost": True,
+        # Refuses whatever is not one of our tasks.
+        "worker_consumer": "worker.consumer:GuardedConsumer",
         "worker_prefetch_multiplier": settings.prefetch,
-        "worker_soft_shutdown_timeout": settings.shutdown_grace,
         # Without remote control nobody at the broker can stop or reconfigure a worker.
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from api_client.contract import codec
 from api_client.contract.codec import Message
@@ -104,3 +104,14 @@ def record(connection: Connection, entries: Mapping[str, Entry]) -> None:
             for message_id, entry in entries.items()
         ],
     )
+
+
+def sweep(connection: Connection, before: datetime, at_most: int) -> int:
+    """Forget messages applied before a point in time, the oldest first; return how many."""
+    old = (
+        select(ledger.c.message_id)
+        .where(ledger.c.applied_at < before)
+        .order_by(ledger.c.applied_at)
+        .limit(at_most)
+    )
+    return connection.execute(delete(ledger).where(ledger.c.message_id.in_(old))).rowcount

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import dataclass
 
 from celery.signals import worker_process_init, worker_process_shutdown
 from redis import Redis
 
 from worker.artifacts.blobs import open_blob_store
 from worker.artifacts.staging import RedisStaging
+from worker.attempts import Attempts
 from worker.database import Database
+from worker.dead_letters import Limits
+from worker.delivery import Deliveries
 from worker.embedded.exec import die_with_parent
 from worker.migrate import upgrade
 from worker.settings import Settings
@@ -19,24 +23,52 @@ from worker.storage import Storage
 _building = threading.Lock()
 #: This module is imported before the pool forks.
 _worker_pid = os.getpid()
-_owned: dict[int, Storage] = {}
+_owned: dict[int, _Owned] = {}
+
+
+@dataclass(frozen=True)
+class _Owned:
+    storage: Storage
+    deliveries: Deliveries
 
 
 def storage() -> Storage:
     """The storage object of this process. Sockets shared over a fork would corrupt each other,
     so a forked child builds its own."""
+    return _own().storage
+
+
+def deliveries() -> Deliveries:
+    """What applies messages to it as they are delivered."""
+    return _own().deliveries
+
+
+def _own() -> _Owned:
     found = _owned.get(os.getpid())
     if found is not None:
         return found
     with _building:
         if os.getpid() not in _owned:
-            _owned[os.getpid()] = open_storage(Settings())
+            _owned[os.getpid()] = _build(Settings())
         return _owned[os.getpid()]
 
 
-def open_storage(settings: Settings) -> Storage:
-    """A storage object by ``settings``, staged bytes coming from the result backend's Redis."""
+def _build(settings: Settings) -> _Owned:
     redis = Redis.from_url(settings.results, socket_timeout=30.0, socket_connect_timeout=3.0)
+    built = open_storage(settings, redis)
+    return _Owned(
+        built,
+        Deliveries(
+            built,
+            Attempts(redis),
+            max_tries=settings.max_tries,
+            give_up_after=settings.give_up_after,
+        ),
+    )
+
+
+def open_storage(settings: Settings, redis: Redis) -> Storage:
+    """A storage object by ``settings``, staged bytes coming from ``redis``."""
     database = Database(settings.database)
     if database.in_memory:
         # It begins empty in every process, so nobody else can have migrated it.
@@ -46,6 +78,7 @@ def open_storage(settings: Settings) -> Storage:
         open_blob_store(settings.artifacts_url),
         RedisStaging(redis),
         patience=settings.patience,
+        limits=Limits(settings.dead_letters, settings.dead_letter_bytes),
     )
 
 
@@ -60,4 +93,4 @@ def _die_with_worker(**_: object) -> None:
 def _close(**_: object) -> None:
     found = _owned.pop(os.getpid(), None)
     if found is not None:
-        found.close()
+        found.storage.close()

@@ -10,42 +10,73 @@ from typing import TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeout
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: SQLSTATE classes and codes that pass by themselves: connection trouble, rollbacks forced by
-#: others (deadlock, serialization), out of resources, lock timeout, shutdown.
+#: SQLSTATE classes, and one code, of errors that lie in what is written: unsupported features,
+#: data exceptions, broken constraints, limits of the program, bugs. Everything else passes by
+#: itself, or once an operator has acted: connections, deadlocks, serialization, resources,
+#: shutdown, a missing table or privilege.
 #: https://www.postgresql.org/docs/16/errcodes-appendix.html
-_TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
-_TRANSIENT_CODES = ("55P03", "25P03", "25006")
+_PERMANENT_STATES = ("0A", "22", "23", "54", "XX000")
 
 #: Seconds before the first new try and between later ones at most.
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 2.0
 
 
+#: Seconds for which the same trouble is not logged again.
+_LOG_EVERY = 60.0
+
+
 class TryAgain(Exception):
     """The transaction met a state that another one is just changing; a new try will succeed."""
 
 
+class Trouble:
+    """Logs trouble once a minute for each kind of it, however many tries it spoils.
+
+    Parameters:
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._logged: dict[str, float] = {}
+
+    def log(self, error: BaseException) -> None:
+        """Note a try that has failed."""
+        cause = getattr(error, "orig", None) or error
+        kind = f"{type(cause).__name__} {getattr(cause, 'pgcode', '')}"
+        now = self._clock()
+        if now - self._logged.get(kind, -_LOG_EVERY) >= _LOG_EVERY:
+            self._logged[kind] = now
+            log.warning(
+                "trouble, trying again until it passes: %s: %s",
+                type(cause).__name__,
+                str(cause).strip(),
+            )
+
+
+_trouble = Trouble()
+
+
 def is_transient(error: BaseException) -> bool:
-    """Whether the same transaction may succeed a little later."""
+    """Whether the same transaction may succeed later, once the trouble is over."""
     if isinstance(error, (TryAgain, PoolTimeout)):
         return True
     if isinstance(error, (OSError, RedisConnectionError, RedisTimeout)):
         return True
     if not isinstance(error, DBAPIError):
         return False
-    if error.connection_invalidated:
-        return True
     state = getattr(error.orig, "pgcode", None)
-    if state is None:
-        return isinstance(error, (OperationalError, InterfaceError))
-    return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_CODES
+    if state is not None:
+        return error.connection_invalidated or not state.startswith(_PERMANENT_STATES)
+    return not isinstance(error, (DataError, IntegrityError, NotSupportedError))
 
 
 def with_retries(work: Callable[[], T], *, patience: float) -> T:
@@ -62,7 +93,6 @@ def with_retries(work: Callable[[], T], *, patience: float) -> T:
         except Exception as error:
             if not is_transient(error) or time.monotonic() + delay > deadline:
                 raise
-            if delay == FIRST_DELAY:
-                log.warning("trying again after %s: %s", type(error).__name__, error)
+            _trouble.log(error)
             time.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, LONGEST_DELAY)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api_client.contract.limits import GIB, MAX_MESSAGE_AGE_DAYS
 from worker.database import DatabaseOptions
 
 
@@ -28,6 +29,13 @@ class Settings(BaseSettings):
         connect_timeout: seconds to wait for a connection.
         patience: seconds for which a task tries again after passing trouble, before it hands
             the message back to the queue.
+        max_tries: a message that has so often ended the process which applied it, or failed
+            unexpectedly, is given up and kept as a dead letter.
+        give_up_after: a message that was so often handed back after passing trouble is given up
+            likewise; never, if not set.
+        ledger_days: days for which applied messages are remembered. Longer than any client sends
+            a message again.
+        dead_letters, dead_letter_bytes: what is kept for each app; the oldest go first.
         time_limit: seconds after which a hanging task's process is killed.
         shutdown_grace: seconds a worker gets to finish what it has begun.
         result_expires: seconds until a result that nobody has read is dropped.
@@ -49,6 +57,11 @@ class Settings(BaseSettings):
     lock_timeout: float = Field(default=10.0, gt=0)
     connect_timeout: float = Field(default=5.0, gt=0)
     patience: float = Field(default=20.0, ge=0)
+    max_tries: int = Field(default=5, ge=1)
+    give_up_after: int | None = Field(default=None, ge=1)
+    ledger_days: int = Field(default=30, gt=MAX_MESSAGE_AGE_DAYS)
+    dead_letters: int = Field(default=1000, ge=1)
+    dead_letter_bytes: int = Field(default=GIB, ge=1)
     time_limit: int = Field(default=300, gt=0)
     shutdown_grace: float = Field(default=30.0, gt=0)
     result_expires: int = Field(default=3600, gt=0)

@@ -1,4 +1,4 @@
-"""The two Celery tasks: decode, call, encode. ``celery -A worker.tasks`` finds the app here."""
+"""The Celery tasks: decode, call, encode. ``celery -A worker.tasks`` finds the app here."""
 
 from __future__ import annotations
 
@@ -11,49 +11,65 @@ from celery.exceptions import Reject
 from api_client.contract import codec
 from api_client.contract.errors import StorageError, to_record
 from api_client.contract.outcomes import QueryReply, WriteReply
+from worker import gate
 from worker.app import make_app
-from worker.process import storage
-from worker.retry import is_transient
+from worker.dead_letters import Refused
+from worker.delivery import HandBack
+from worker.process import deliveries, storage
 from worker.settings import Settings
+from worker.shutdown import bound_shutdown
+from worker.work import unexpected
 
-app: Celery = make_app(Settings())
-
-#: How often a message may meet a dying process before it is given up.
-_ATTEMPTS = 5
-_OPTIONS: dict[str, Any] = {"bind": True, "max_retries": _ATTEMPTS, "default_retry_delay": 0}
+_settings = Settings()
+app: Celery = make_app(_settings)
+bound_shutdown(app, _settings.shutdown_grace)
 
 
-@app.task(name=codec.WRITE_TASK, **_OPTIONS)
-def write(self: Task[Any, Any], message: Any) -> WriteReply:
+@app.task(name=codec.WRITE_TASK, bind=True)
+def write(self: Task[Any, Any], message: msgspec.Raw) -> WriteReply:
     """Apply one message; the result is its `WriteReply`."""
-    store = storage()
+    body = bytes(message)
     try:
-        (reply,) = store.apply([codec.decode_message(_raw(message))])
+        decoded = codec.decode_message(body)
     except StorageError as error:
+        _keep(gate.refused({"task": self.name, "id": self.request.id}, body, error.message))
         return WriteReply(error=to_record(error))
-    except Exception as error:
-        raise _handed_back(error) from error
-    return reply
-
-
-@app.task(name=codec.READ_TASK, **_OPTIONS)
-def read(self: Task[Any, Any], query: Any) -> QueryReply:
-    """Answer one query; the result is its `QueryReply`."""
-    store = storage()
     try:
-        return store.query(codec.decode_query(_raw(query)))
+        return deliveries().apply(decoded, again=_comes_again(self))
+    except HandBack as error:
+        raise Reject(str(error), requeue=True) from error
+
+
+# Acknowledged early: whoever asked asks again, and a query that kills its process must not come
+# back by itself.
+@app.task(name=codec.READ_TASK, acks_late=False)
+def read(query: msgspec.Raw) -> QueryReply:
+    """Answer one query; the result is its `QueryReply`."""
+    try:
+        return storage().query(codec.decode_query(query))
     except StorageError as error:
         return QueryReply(error=to_record(error))
     except Exception as error:
-        raise _handed_back(error) from error
+        return QueryReply(error=to_record(unexpected(error)))
 
 
-def _raw(body: Any) -> bytes | msgspec.Raw:
-    """The JSON of an argument: as it came from our client, re-encoded from a plain publisher."""
-    return body if isinstance(body, msgspec.Raw) else codec.encode_plain(body)
+@app.task(name=gate.BURY_TASK, bind=True)
+def bury(self: Task[Any, Any], refused: msgspec.Raw) -> None:
+    """Keep what the gate has refused as a dead letter."""
+    try:
+        _keep(codec.decode(refused, Refused))
+    except StorageError as error:
+        _keep(gate.refused({"task": self.name}, bytes(refused), error.message))
 
 
-def _handed_back(error: Exception) -> Exception:
-    """Passing trouble puts the message back at the end of its queue; order does not depend on
-    the queue. Anything else is a fault of ours, and fails the task."""
-    return Reject(str(error), requeue=True) if is_transient(error) else error
+def _keep(refused: Refused) -> None:
+    try:
+        storage().keep_refused(refused)
+    except Exception as error:
+        raise Reject(str(error), requeue=True) from error
+
+
+def _comes_again(task: Task[Any, Any]) -> bool:
+    """Whether a message may have been delivered before: redelivered, or sent again."""
+    redelivered = (task.request.delivery_info or {}).get("redelivered")
+    return bool(redelivered) or task.request.get(codec.TRY_HEADER, 1) > 1

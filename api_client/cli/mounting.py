@@ -11,8 +11,8 @@ from api_client.cli.extras import is_missing_extra, missing_extra_message
 from api_client.cli.output import ExitCode, note
 
 GROUP = "zdk_storage.cli"
-#: What `mount` of the worker adds; where it cannot, each says why.
-OPERATOR_VERBS = ("worker", "up", "migrate", "doctor", "sweep")
+#: What `mount` of the worker adds, some of it to a group; where it cannot, each says why.
+OPERATOR_VERBS = ("worker", "up", "migrate", "doctor", "sweep", "artifacts verify")
 
 
 def mount_operator_verbs(app: typer.Typer) -> None:
@@ -35,18 +35,22 @@ def mount_operator_verbs(app: typer.Typer) -> None:
 
 
 def _mount_reasons(app: typer.Typer, error: Exception | None) -> None:
-    for verb in OPERATOR_VERBS:
-        _mount_reason(app, verb, error)
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    for words in OPERATOR_VERBS:
+        group, _, verb = words.rpartition(" ")
+        place = groups.get(group) if group else app
+        if place is not None:
+            _mount_reason(place, words, verb, error)
 
 
-def _mount_reason(app: typer.Typer, verb: str, error: Exception | None) -> None:
+def _mount_reason(place: typer.Typer, words: str, verb: str, error: Exception | None) -> None:
     # Options are taken too, so that the reason comes before complaints about them.
     anything = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-    @app.command(verb, hidden=True, add_help_option=False, context_settings=anything)
+    @place.command(verb, hidden=True, add_help_option=False, context_settings=anything)
     def refuse() -> None:
         if error is None or is_missing_extra(error):
-            note(missing_extra_message(f"zdk {verb}"))
+            note(missing_extra_message(f"zdk {words}"))
             raise typer.Exit(ExitCode.USAGE)
-        note(f"zdk {verb} cannot be loaded: {type(error).__name__}: {error}")
+        note(f"zdk {words} cannot be loaded: {type(error).__name__}: {error}")
         raise typer.Exit(ExitCode.UNEXPECTED)

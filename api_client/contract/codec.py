@@ -191,6 +191,8 @@ BODY_SERIALIZER = "zdk-json"
 BODY_CONTENT_TYPE = "application/x-zdk-json"
 RESULT_SERIALIZER = "zdk-result"
 RESULT_CONTENT_TYPE = "application/x-zdk-result"
+#: Which sending of its message this is, from 1.
+TRY_HEADER = "zdk_try"
 WRITE_TASK = WRITE_QUEUE = "storage.write"
 READ_TASK = READ_QUEUE = "storage.read"
 

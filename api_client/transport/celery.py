@@ -83,7 +83,7 @@ class CeleryTransport:
                 log.warning("%s; the bytes go through Redis instead", error)
         # Also when a worker has not found what was put into the blob store: it uses another one.
         try:
-            self._through_redis.stage(blobs)
+            self._through_redis.stage(blobs, anew=missed)
         except RedisError as error:
             raise Unavailable(f"bytes could not be staged in Redis: {error}") from error
 
@@ -118,6 +118,7 @@ class CeleryTransport:
                 queue=queue,
                 task_id=f"{self._prefix}.{request_id}",
                 serializer=codec.BODY_SERIALIZER,
+                headers={codec.TRY_HEADER: int(request_id.rpartition(".")[2])},
                 # Celery would otherwise format the whole body for its logs.
                 argsrepr="",
                 kwargsrepr="",

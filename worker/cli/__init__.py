@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from worker.cli.dead_letters import dead_letters
 from worker.cli.doctor import doctor
 from worker.cli.migrate import migrate
 from worker.cli.sweep import sweep
 from worker.cli.up import up
+from worker.cli.verify import verify
 from worker.cli.worker import worker
 
 
@@ -20,3 +22,8 @@ def mount(app: typer.Typer) -> None:
     app.command(rich_help_panel=panel)(migrate)
     app.command(rich_help_panel=panel)(doctor)
     app.command(rich_help_panel=panel)(sweep)
+    # It needs the stores themselves, as only an operator has them; its name is where people look.
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    if (artifacts := groups.get("artifacts")) is not None:
+        artifacts.command("verify", rich_help_panel=panel)(verify)
+    app.add_typer(dead_letters, rich_help_panel=panel)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from api_client.contract.errors import StorageError
 from api_client.contract.keys import SessionKey
-from api_client.contract.operations import CreateSession
+from api_client.contract.operations import CreateSession, DeleteSession, UpdateState
 from worker.retry import TryAgain
 from worker.rows import chunks, delete_rows, insert_missing, upsert, values_table
 from worker.schema import events, sessions
@@ -23,6 +23,9 @@ from worker.sessions.evaluate import (
     evaluate,
 )
 from worker.sessions.state import write_state
+
+#: What `apply` takes.
+OPERATIONS = (CreateSession, UpdateState, DeleteSession, DecodedAppend)
 
 _KEY_COLUMNS = (sessions.c.app, sessions.c.user_id, sessions.c.session_id)
 

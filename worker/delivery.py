@@ -1,0 +1,86 @@
+"""What becomes of one delivery of a message: applied, handed back to the queue, or given up."""
+
+from __future__ import annotations
+
+import logging
+
+from api_client.contract.codec import Message
+from api_client.contract.errors import Unavailable
+from api_client.contract.outcomes import WriteReply
+from worker.attempts import Attempts
+from worker.retry import is_transient
+from worker.storage import Storage
+
+log = logging.getLogger(__name__)
+
+
+class HandBack(Exception):
+    """Passing trouble has lasted too long for this try; the message goes back to the queue."""
+
+
+class Deliveries:
+    """Applies messages as they are delivered.
+
+    Parameters:
+        storage: applies them.
+        attempts: counts the tries of those that come again.
+        max_tries: a message that so often ended its process, or failed unexpectedly, is given up.
+        give_up_after: a message that has been handed back so often is given up; None: never.
+    """
+
+    def __init__(
+        self, storage: Storage, attempts: Attempts, *, max_tries: int, give_up_after: int | None
+    ):
+        self._storage = storage
+        self._attempts = attempts
+        self._max_tries = max_tries
+        self._give_up_after = give_up_after
+
+    def apply(self, message: Message, *, again: bool) -> WriteReply:
+        """Apply one message.
+
+        Parameters:
+            again: it may have been delivered before.
+
+        Raises:
+            HandBack: not now; nothing was applied.
+        """
+        # The first try of a message that comes again was not counted.
+        tries = self._attempts.begin(message.id) if again else 0
+        try:
+            if tries >= self._max_tries:
+                return self._give_up_deadly(message, tries)
+            (reply,) = self._storage.apply([message])
+        except Exception as error:
+            if not is_transient(error):
+                # A fault of ours; it counts as a try, and the message comes again.
+                log.exception("message %s cannot be applied", message.id)
+                raise HandBack(str(error)) from error
+            reply = self._in_trouble(message, error, again)
+        if again:
+            self._attempts.survived(message.id)
+        return reply
+
+    def _give_up_deadly(self, message: Message, tries: int) -> WriteReply:
+        log.error(
+            "message %s is given up: %d tries failed or ended with their process", message.id, tries
+        )
+        error = Unavailable(
+            f"given up: each of {tries} tries failed unexpectedly or killed its worker process; "
+            "zdk dead-letters replay tries again"
+        )
+        return self._storage.give_up(message, error, tries)
+
+    def _in_trouble(self, message: Message, error: Exception, again: bool) -> WriteReply:
+        times = 0 if self._give_up_after is None else self._attempts.handed_back(message.id)
+        if self._give_up_after is not None and times >= self._give_up_after:
+            log.error("message %s is given up after %d times of trouble", message.id, times)
+            reason = Unavailable(f"given up after {times} tries in lasting trouble: {error}")
+            try:
+                return self._storage.give_up(message, reason, times)
+            except Exception as lasting:
+                # What cannot be recorded must not be forgotten either.
+                error = lasting
+        if again:
+            self._attempts.survived(message.id)
+        raise HandBack(str(error)) from error

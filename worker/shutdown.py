@@ -1,0 +1,56 @@
+"""Bounds how long a worker takes to end.
+
+Celery's own bounds do not fit: its warm shutdown (TERM) waits for tasks without end, and its soft
+shutdown (QUIT) sleeps for the whole time even if the last task ends at once
+(``celery/worker/worker.py``, ``wait_for_soft_shutdown``).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+from celery import Celery
+from celery.signals import worker_shutting_down
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which a worker that has been told to end at once is ended from within. What it
+#: had not finished is delivered again.
+_LAST_SECONDS = 10.0
+
+
+def bound_shutdown(app: Celery, grace: float) -> None:
+    """Let TERM finish what has begun, for at most ``grace`` seconds; then hand back the rest.
+
+    QUIT waits for that time too, if anything is being done, and then hands back.
+
+    Parameters:
+        app: the worker's app; its soft shutdown is set here.
+        grace: seconds.
+    """
+    app.conf.worker_soft_shutdown_timeout = grace
+
+    def hand_back() -> None:
+        log.warning("not finished within %g s: what is left goes back to the queue", grace)
+        app.conf.worker_soft_shutdown_timeout = 0.0
+        _later(_LAST_SECONDS, lambda: os._exit(1))
+        os.kill(os.getpid(), signal.SIGQUIT)
+
+    def begin(sig: str, how: str, **_: object) -> None:
+        if how.lower() == "warm":
+            _later(grace, hand_back)
+        else:
+            # Celery's handler has waited before it told.
+            _later(_LAST_SECONDS, lambda: os._exit(1))
+
+    worker_shutting_down.connect(begin, weak=False)
+
+
+def _later(seconds: float, action: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()

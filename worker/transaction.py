@@ -1,0 +1,119 @@
+"""What happens inside the transaction that applies messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from api_client.contract.errors import StorageError
+from api_client.contract.operations import DeleteArtifact, DiscardDeadLetter
+from api_client.contract.outcomes import DeadLetterDiscarded
+from worker import dead_letters, ledger
+from worker.artifacts import index as artifact_index
+from worker.artifacts.evaluate import DecodedSave
+from worker.artifacts.intake import Intake
+from worker.dead_letters import Failure
+from worker.ledger import Entry
+from worker.retry import TryAgain, is_transient
+from worker.sessions import store as session_store
+from worker.work import Decoded, Work, outcome, unexpected
+
+#: Applies some of the operations and returns a result or an error for each.
+_Apply = Callable[[Connection, Sequence[Any], datetime], Sequence[Any]]
+
+
+def commit(
+    connection: Connection,
+    intake: Intake,
+    works: Sequence[Work],
+    now: datetime,
+    *,
+    one_by_one: bool = False,
+) -> tuple[dict[str, Entry], list[Failure]]:
+    """Claim messages in the ledger, apply those that are new, record outcomes and failures.
+
+    Parameters:
+        one_by_one: apply each operation by itself, so that one which the database refuses does
+            not spoil its neighbours.
+
+    Returns the ledger's entries of all messages, and what has failed in the new ones.
+    """
+    known = ledger.claim(connection, {w.message.id: w.message for w in works}, now)
+    fresh = [work for work in works if work.message.id not in known]
+    operations = [operation for work in fresh for operation in work.decoded]
+    if one_by_one:
+        results = [apply_alone(connection, intake, op, now) for op in operations]
+    else:
+        results = apply(connection, intake, operations, now)
+    entries: dict[str, Entry] = {}
+    for work in fresh:
+        own, results = results[: len(work.decoded)], results[len(work.decoded) :]
+        entries[work.message.id] = Entry(ledger.digest(work.message), [*map(outcome, own)])
+    ledger.record(connection, entries)
+    failures = [failure for work in fresh for failure in failures_of(work, entries)]
+    dead_letters.keep_failures(connection, failures, now)
+    return known | entries, failures
+
+
+def failures_of(work: Work, entries: dict[str, Entry], attempts: int = 1) -> list[Failure]:
+    """The failed operations of one message."""
+    message = work.message
+    return [
+        Failure(message.id, position, bytes(raw), found.error, attempts)
+        for position, (raw, found) in enumerate(
+            zip(message.operations, entries[message.id].outcomes, strict=True)
+        )
+        if found.error is not None
+    ]
+
+
+def apply(
+    connection: Connection, intake: Intake, operations: Sequence[Decoded], now: datetime
+) -> list[Any]:
+    """Apply sessions, then artifacts, then the rest; they share nothing that orders them."""
+    results: list[Any] = list(operations)
+
+    def take(kinds: tuple[type, ...], way: _Apply) -> None:
+        positions = [i for i, op in enumerate(operations) if isinstance(op, kinds)]
+        found = way(connection, [operations[i] for i in positions], now)
+        for position, result in zip(positions, found, strict=True):
+            results[position] = result
+
+    def save(connection: Connection, chosen: Sequence[Any], now: datetime) -> Sequence[Any]:
+        _hold_blobs(connection, intake, chosen)
+        return artifact_index.apply(connection, chosen, now)
+
+    take(session_store.OPERATIONS, session_store.apply)
+    take((DecodedSave, DeleteArtifact), save)
+    take((DiscardDeadLetter,), _discard)
+    return results
+
+
+def apply_alone(connection: Connection, intake: Intake, operation: Decoded, now: datetime) -> Any:
+    """Apply one operation; what the database refuses of it is undone, and is its error."""
+    try:
+        with connection.begin_nested():
+            return apply(connection, intake, [operation], now)[0]
+    except Exception as error:
+        if is_transient(error):
+            raise
+        return unexpected(error)
+
+
+def _discard(
+    connection: Connection, operations: Sequence[DiscardDeadLetter], now: datetime
+) -> list[DeadLetterDiscarded | StorageError]:
+    return [
+        DeadLetterDiscarded(dead_letters.forget(connection, op.message_id, op.position))
+        for op in operations
+    ]
+
+
+def _hold_blobs(connection: Connection, intake: Intake, operations: Sequence[object]) -> None:
+    blobs = [op.blob for op in operations if isinstance(op, DecodedSave)]
+    artifact_index.lock_blobs(connection, blobs)
+    if not all(intake.present(blob) for blob in blobs):
+        raise TryAgain("the sweep removed a blob between its save's put and its commit")

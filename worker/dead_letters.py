@@ -53,6 +53,7 @@ class Refused(msgspec.Struct, frozen=True):
     Attributes:
         id: a UUID made of what came, so that the same delivery is kept once.
         task: the name of the task it asked for, as far as that can be told.
+        task_id: under which its publisher looks for a reply, likewise.
         reason: why it was refused.
         headers: as they came, as JSON text.
         body: its first `KEPT_BYTES`.
@@ -61,6 +62,7 @@ class Refused(msgspec.Struct, frozen=True):
 
     id: str
     task: str
+    task_id: str
     reason: str
     headers: str
     body: bytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid5
@@ -125,10 +126,11 @@ def bury_call(refused: Refused) -> tuple[dict[str, Any], bytes]:
 
 def refused(headers: object, body: bytes, reason: str) -> Refused:
     """What is kept of a refused message; the same for each delivery of the same one."""
-    task = headers.get("task") if isinstance(headers, Mapping) else None
+    task, task_id = _text_of(headers, "task"), _text_of(headers, "id")
     return Refused(
-        id=_name_of(body, headers),
-        task=task if isinstance(task, str) else "",
+        id=_name_of(body, task_id),
+        task=task,
+        task_id=task_id if len(task_id) <= _MAX_ID_LENGTH else "",
         reason=reason,
         headers=_as_text(headers),
         body=body[:KEPT_BYTES],
@@ -139,7 +141,7 @@ def refused(headers: object, body: bytes, reason: str) -> Refused:
 def wrapped_item(item: bytes, reason: str, queue: str) -> bytes:
     """A well-formed item in place of one that kombu could not take."""
     # Two equal items are two; the id stays with the item that takes their place.
-    kept = Refused(new_id(), "", reason, "", item[:KEPT_BYTES], len(item))
+    kept = Refused(new_id(), "", "", reason, "", item[:KEPT_BYTES], len(item))
     headers, body = bury_call(kept)
     return msgspec.json.encode(
         {
@@ -175,11 +177,15 @@ def _body_fault(task: str, body: bytes) -> str | None:
     return None
 
 
-def _name_of(body: bytes, headers: object) -> str:
+def _text_of(headers: object, name: str) -> str:
+    found = headers.get(name) if isinstance(headers, Mapping) else None
+    return found if isinstance(found, str) else ""
+
+
+def _name_of(body: bytes, task_id: str) -> str:
     """An id that a second delivery of the same message gets too."""
-    task_id = headers.get("id") if isinstance(headers, Mapping) else None
-    digest = msgspec.json.encode([str(task_id)]) + body
-    return str(uuid5(_NAMESPACE, digest.hex()))
+    digest = hashlib.sha256(msgspec.json.encode(task_id) + body)
+    return str(uuid5(_NAMESPACE, digest.hexdigest()))
 
 
 def _as_text(headers: object) -> str:

@@ -9,7 +9,7 @@ from celery import Celery, Task
 from celery.exceptions import Reject
 
 from api_client.contract import codec
-from api_client.contract.errors import StorageError, to_record
+from api_client.contract.errors import ErrorRecord, InvalidRequest, StorageError, to_record
 from api_client.contract.outcomes import QueryReply, WriteReply
 from worker import gate
 from worker.app import make_app
@@ -53,13 +53,18 @@ def read(query: msgspec.Raw) -> QueryReply:
         return QueryReply(error=to_record(unexpected(error)))
 
 
-@app.task(name=gate.BURY_TASK, bind=True)
-def bury(self: Task[Any, Any], refused: msgspec.Raw) -> None:
-    """Keep what the gate has refused as a dead letter."""
+@app.task(name=gate.BURY_TASK, bind=True, ignore_result=True)
+def bury(self: Task[Any, Any], call: msgspec.Raw) -> None:
+    """Keep what the gate has refused as a dead letter, and tell who waits for it."""
     try:
-        _keep(codec.decode(refused, Refused))
+        refused = codec.decode(call, Refused)
     except StorageError as error:
-        _keep(gate.refused({"task": self.name}, bytes(refused), error.message))
+        _keep(gate.refused({"task": self.name}, bytes(call), error.message))
+        return
+    _keep(refused)
+    if refused.task_id and refused.task in (codec.WRITE_TASK, codec.READ_TASK):
+        reply = WriteReply(error=ErrorRecord(InvalidRequest.code, refused.reason, "message"))
+        self.backend.store_result(refused.task_id, reply, "SUCCESS")
 
 
 def _keep(refused: Refused) -> None:

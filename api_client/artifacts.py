@@ -94,7 +94,10 @@ class Artifacts:
         length: int | None = None,
         into: os.PathLike[str] | IO[bytes] | None = None,
     ) -> Receipt[Artifact]:
-        """Load a version, or a range of its bytes. Whole loads are checked against the hash.
+        """Load a version, or a range of its bytes.
+
+        Whole loads are checked against the hash, and so are ranges of versions of at most 16 MiB.
+        A range of a larger one is not: load it whole where that matters.
 
         This client's own earlier writes on the artifact's session (or user) are waited for.
 
@@ -104,7 +107,8 @@ class Artifacts:
             into: a path or a file open for writing, for artifacts too large for memory; the
                 result's ``data`` is then empty. A path is written only as far as bytes come.
 
-        The receipt fails with `NotFound` if there is no such version.
+        The receipt fails with `NotFound` if there is no such version, and with `Unavailable` if its
+        bytes are damaged or missing; ``zdk artifacts verify`` tells the operator which are.
         """
         check_artifact_key(key)
         if version is not None:
@@ -202,7 +206,8 @@ class _Assembly:
         if whole and self._digest.hexdigest() != self._last.sha256:
             raise Unavailable(
                 f"the bytes of {self._last.name!r} version {self._last.version} do not match "
-                "their hash: the blob store is damaged; restore it from a backup"
+                "their hash: the blob store is damaged; zdk artifacts verify finds all that are, "
+                "and a backup restores them"
             )
         return msgspec.structs.replace(self._last, data=b"".join(self._parts))
 

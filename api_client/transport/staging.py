@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Protocol
@@ -59,17 +60,45 @@ class RedisStager:
     def __init__(self, redis: Redis):
         self._redis = redis
 
-    def stage(self, blobs: Sequence[BlobFile]) -> None:
+    def stage(self, blobs: Sequence[BlobFile], *, anew: bool = False) -> None:
         """Put every chunk that is not there yet, and give the others a fresh term.
 
         One chunk is held in memory at a time.
+
+        Parameters:
+            anew: put all of them, because a worker has found that those there are not right.
+
+        Raises:
+            Unavailable: a file no longer holds the bytes it was made with; only when ``anew``.
         """
         for blob in blobs:
-            with open(blob.path, "rb") as file:
-                for index in self._missing(blob):
-                    file.seek(index * CHUNK_BYTES)
-                    key = chunk_key(blob.reference.sha256, index)
-                    self._redis.set(key, file.read(CHUNK_BYTES), ex=STAGED_SECONDS)
+            if anew:
+                self._put_all(blob)
+            else:
+                self._put_missing(blob)
+
+    def _put_missing(self, blob: BlobFile) -> None:
+        with open(blob.path, "rb") as file:
+            for index in self._missing(blob):
+                file.seek(index * CHUNK_BYTES)
+                self._put(blob, index, file.read(CHUNK_BYTES))
+
+    def _put_all(self, blob: BlobFile) -> None:
+        digest = hashlib.sha256()
+        with open(blob.path, "rb") as file:
+            for index in range(chunk_count(blob.reference.size)):
+                chunk = file.read(CHUNK_BYTES)
+                digest.update(chunk)
+                self._put(blob, index, chunk)
+        if digest.hexdigest() != blob.reference.sha256:
+            # Without this the worker would go on refusing what the client goes on staging.
+            raise Unavailable(
+                f"{blob.path} is damaged: its bytes are not those that were accepted, and the save "
+                "that needs them cannot be applied"
+            )
+
+    def _put(self, blob: BlobFile, index: int, chunk: bytes) -> None:
+        self._redis.set(chunk_key(blob.reference.sha256, index), chunk, ex=STAGED_SECONDS)
 
     def _missing(self, blob: BlobFile) -> list[int]:
         pipeline = self._redis.pipeline(transaction=False)

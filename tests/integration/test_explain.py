@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -32,13 +33,16 @@ from api_client.contract.operations import (
 from api_client.contract.records import Event, new_id
 from tests.support.postgres import PostgresServer
 from worker.artifacts.blobs import MemoryBlobStore
+from worker.artifacts.references import Scope, total, versions_of
 from worker.artifacts.sweep import sweep_blobs
+from worker.artifacts.verify import Verification
 from worker.database import Database, DatabaseOptions
 from worker.migrate import upgrade
 from worker.storage import Storage
 
 KEY = SessionKey("app", "user", "session")
 REPORT = ArtifactKey("app", "user", "session", "report")
+REPORT_SHA256 = hashlib.sha256(b"bytes").hexdigest()
 LONG_AGO = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
@@ -57,7 +61,7 @@ def apply(storage: Storage, *operations: WriteOperation) -> None:
 
 
 def exercise(database: Database) -> None:
-    """Every operation, every query and the sweep."""
+    """Every operation, every query, the verification and the sweep."""
     storage = Storage(database, MemoryBlobStore())
     one, null = msgspec.Raw(b"1"), msgspec.Raw(b"null")
     state = {"own": one, "user:tier": one, "app:theme": null}
@@ -82,6 +86,10 @@ def exercise(database: Database) -> None:
         MessageStatus(message_ids=[new_id()]),
     ):
         assert storage.query(query).error is None
+    for scope in (Scope(), Scope(app="app"), Scope("app", "user", "session")):
+        total(database, scope)
+        assert list(versions_of(database, scope, REPORT_SHA256))
+        assert list(Verification(database, storage.blobs, scope).run()) == []
     apply(storage, DeleteArtifact(key=REPORT, version=1), DeleteArtifact(key=REPORT))
     apply(storage, DeleteSession(key=KEY))
     assert sweep_blobs(database, storage.blobs, grace=-1.0).removed == 1

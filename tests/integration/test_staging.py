@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from api_client import ArtifactKey, StorageClient
+from api_client.contract.staging import CHUNK_BYTES
 from tests.integration.conftest import Site
 
 KEY = ArtifactKey("app", "user", "session", "big")
@@ -68,6 +69,20 @@ def test_staged_bytes_that_expired_are_staged_again(site: Site, tmp_path: Path) 
         client.flush(timeout=1)
         with redis.Redis.from_url(site.broker_url) as direct:
             direct.delete(*staged(site))
+        with site.worker():
+            assert receipt.result(timeout=60) == 1
+            assert client.artifacts.load(KEY).result().data == BIG
+
+
+@pytest.mark.parametrize("staged_wrong", [b"wrong", bytes(CHUNK_BYTES)])
+def test_staged_bytes_that_are_wrong_are_staged_anew(
+    site: Site, tmp_path: Path, staged_wrong: bytes
+) -> None:
+    with StorageClient(site.broker_url, tmp_path / "outbox.db") as client:
+        receipt = client.artifacts.save(KEY, BIG)
+        client.flush(timeout=1)
+        with redis.Redis.from_url(site.broker_url) as direct:
+            direct.set(min(staged(site)), staged_wrong)
         with site.worker():
             assert receipt.result(timeout=60) == 1
             assert client.artifacts.load(KEY).result().data == BIG

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -160,6 +161,30 @@ class TestEveryStore:
         assert list(store.older_than(3 * HOUR)) == []
         assert sorted(store.older_than(-HOUR)) == sorted([old, new])
 
+    def test_only_what_is_old_expires(self, store: BlobStore) -> None:
+        old, new = put(store, b"old"), put(store, b"new")
+        make_older(store, old, 2 * HOUR)
+        assert not store.expire(old, 3 * HOUR)
+        assert not store.expire(new, HOUR)
+        assert sorted(store.older_than(-HOUR)) == sorted([old, new])
+        assert store.expire(old, HOUR)
+        assert store.expire(old, HOUR), "it is gone already"
+        assert list(store.older_than(-HOUR)) == [new]
+
+    @pytest.mark.parametrize("reuse", ["contains", "put"])
+    def test_a_blob_used_after_it_was_listed_does_not_expire(
+        self, store: BlobStore, reuse: str
+    ) -> None:
+        name = put(store, DATA)
+        make_older(store, name, 2 * HOUR)
+        assert list(store.older_than(HOUR)) == [name]
+        if reuse == "put":
+            put(store, DATA)
+        else:
+            store.contains(name, len(DATA))
+        assert not store.expire(name, HOUR)
+        assert store.read(name, 0, 1000) == DATA
+
     @pytest.mark.parametrize("reuse", ["contains", "put"])
     def test_a_blob_used_again_is_young_again(self, store: BlobStore, reuse: str) -> None:
         name = put(store, DATA)
@@ -244,7 +269,7 @@ class TestFiles:
         "name",
         ["..", "../x", "", "x" * 64, "A" * 64, "0" * 63, "0" * 65, "/" + "0" * 63, "0" * 64 + "\n"],
     )
-    @pytest.mark.parametrize("use", ["put", "contains", "read", "delete"])
+    @pytest.mark.parametrize("use", ["put", "contains", "read", "delete", "expire", "set_aside"])
     def test_seed_fault_names_joined_into_paths_only_hashes_name_files(
         self, files: FilesystemBlobStore, root: Path, name: str, use: str
     ) -> None:
@@ -256,6 +281,8 @@ class TestFiles:
             "contains": lambda: files.contains(name, 8),
             "read": lambda: files.read(name, 0, 8),
             "delete": lambda: files.delete(name),
+            "expire": lambda: files.expire(name, 0.0),
+            "set_aside": lambda: files.set_aside(name, 0, contextlib.nullcontext()),
         }
         with pytest.raises(ValueError, match="not a SHA-256"):
             uses[use]()
@@ -286,8 +313,8 @@ class TestFiles:
             watched.append(("rename", str(target.relative_to(root)), os.stat(source).st_size))
             replace(source, target)
 
-        put(files, b"another one, which makes the folders")
-        (root / sha256(DATA)[:2]).mkdir(exist_ok=True)
+        # It makes the folders, and syncs them.
+        files.delete(put(files, DATA))
         monkeypatch.setattr(os, "fsync", watched_fsync)
         monkeypatch.setattr(os, "replace", watched_replace)
         name = put(files, DATA)
@@ -334,6 +361,29 @@ class TestFiles:
         os.utime(old, (0, 0))
         assert list(files.older_than(HOUR)) == []
         assert everything(root) == sorted([f"{name[:2]}/{name}", "incoming/tmp-young"])
+
+    def test_a_blob_that_is_written_slowly_is_no_leftover(self, files: FilesystemBlobStore) -> None:
+        def slow() -> Iterator[bytes]:
+            yield DATA[:20]
+            (temporary,) = (files.root / "incoming").iterdir()
+            os.utime(temporary, (0, 0))
+            assert list(files.older_than(HOUR)) == []
+            yield DATA[20:]
+
+        files.put(sha256(DATA), len(DATA), slow())
+        assert files.read(sha256(DATA), 0, 1000) == DATA
+
+    def test_a_name_that_was_found_is_synced(
+        self, files: FilesystemBlobStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Its writer may have been killed before it synced the folder, or be about to.
+        name = put(files, DATA)
+        synced: list[str] = []
+        monkeypatch.setattr(
+            os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        )
+        assert files.contains(name, len(DATA))
+        assert synced == [str(root / name[:2])]
 
     def test_files_of_others_are_neither_listed_nor_removed(
         self, files: FilesystemBlobStore, root: Path

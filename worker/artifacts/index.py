@@ -50,6 +50,12 @@ def lock_blobs(connection: Connection, references: Sequence[BlobReference]) -> N
     upsert(connection, blobs, [rows[sha256] for sha256 in sorted(rows)], ["size"])
 
 
+def lock_blob(connection: Connection, sha256: str) -> None:
+    """Hold a blob's row against saves that use it; make it, of size 0, if there is none."""
+    # The size of a row that is there stays: a save may just have made it.
+    upsert(connection, blobs, [{"sha256": sha256, "size": 0}], ["sha256"])
+
+
 def _lock(
     connection: Connection, operations: Sequence[Decoded | StorageError]
 ) -> dict[ArtifactPlace, ArtifactRow]:

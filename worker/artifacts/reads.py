@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
 from typing import Any
@@ -17,11 +18,15 @@ from api_client.contract.limits import (
     MAX_NAME_BYTES,
     MAX_PAGE_SIZE,
     MAX_REPLY_BYTES,
+    MIB,
 )
 from api_client.contract.operations import ListArtifacts, ListVersions, LoadArtifact
 from worker.artifacts.blobs.base import BlobStore
 from worker.artifacts.evaluate import ArtifactPlace
 from worker.schema import artifact_versions, artifacts
+
+#: Bytes of a blob that is read whole and checked even if only a part of it is asked for.
+CHECKED_BYTES = 16 * MIB
 
 _COLUMNS = (
     artifacts.c.name,
@@ -85,19 +90,37 @@ def find_version(connection: Connection, query: LoadArtifact) -> VersionReply:
 def load(blobs: BlobStore, found: VersionReply, query: LoadArtifact) -> ArtifactReply:
     """The reply to ``query``: the version's metadata and at most `MAX_REPLY_BYTES` of its bytes.
 
+    Of versions of at most `CHECKED_BYTES`, whole or in part, the bytes are those that were saved.
+    A part of a larger one is not checked, because that would mean reading all of it; the client
+    checks a larger one that it loads whole.
+
     Raises:
-        Unavailable: the blob store does not have the bytes.
+        Unavailable: the blob store does not have the bytes, or has others.
     """
     left = max(0, found.size - query.start)
     length = min(MAX_REPLY_BYTES, left if query.length is None else min(left, query.length))
     try:
-        data = blobs.read(found.sha256, query.start, length) if length else b""
+        data = _read(blobs, found, query.start, length) if length else b""
     except FileNotFoundError:
         raise Unavailable(
             f"the bytes of {found.name!r} version {found.version} are missing from the blob store; "
-            "check that this worker's ZDK_ARTIFACTS_URL is the one they were saved to"
+            "check that this worker's ZDK_ARTIFACTS_URL is the one they were saved to; "
+            "zdk artifacts verify finds all that are missing"
         ) from None
     return ArtifactReply(data=data, **msgspec.structs.asdict(found))
+
+
+def _read(blobs: BlobStore, found: VersionReply, start: int, length: int) -> bytes:
+    if found.size > CHECKED_BYTES:
+        return blobs.read(found.sha256, start, length)
+    whole = blobs.read(found.sha256, 0, found.size)
+    if hashlib.sha256(whole).hexdigest() != found.sha256:
+        raise Unavailable(
+            f"the bytes of {found.name!r} version {found.version} do not match their hash: "
+            "the blob store is damaged; zdk artifacts verify finds all that are, and a save of "
+            "the same bytes, or a backup, restores them"
+        )
+    return whole[start : start + length]
 
 
 def list_artifacts(connection: Connection, query: ListArtifacts) -> VersionPage:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from redis import Redis
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -98,14 +100,17 @@ def replay(ids: Ids = None, app: App = None, all_: All = False, as_json: Json = 
 
     Example: zdk dead-letters replay 17 18        zdk dead-letters replay --app shop
     """
+    memory = timedelta(days=load_settings().ledger_days)
+    report = []
     with _storage() as storage:
-        report = [_replayed(storage, pk) for pk in _chosen(storage, ids, app, all_)]
+        for pk in _chosen(storage, ids, app, all_):
+            report.append(item := _replayed(storage, pk, memory))
+            if not as_json:
+                print(_visible(f"{pk}: {'applied' if item['ok'] else item['error']}"))
     failed = sum(not item["ok"] for item in report)
     if as_json:
         print_json({"replayed": len(report) - failed, "failed": failed, "items": report})
     else:
-        for item in report:
-            print(f"{item['id']}: {'applied' if item['ok'] else item['error']}")
         print(f"{len(report) - failed} applied, {failed} failed again")
     if failed:
         raise typer.Exit(Exit.UNEXPECTED)
@@ -136,6 +141,8 @@ def _storage() -> Iterator[Storage]:
         storage = open_storage(settings, redis)
         try:
             yield storage
+        except RedisError as error:
+            fail(f"staged bytes cannot be read: {error}", Exit.UNAVAILABLE)
         finally:
             storage.close()
 
@@ -158,9 +165,9 @@ def _chosen(
         after = rows[-1].pk
 
 
-def _replayed(storage: Storage, pk: int) -> dict[str, Any]:
+def _replayed(storage: Storage, pk: int, memory: timedelta) -> dict[str, Any]:
     try:
-        outcomes = replay_one(storage, pk)
+        outcomes = replay_one(storage, pk, memory)
     except StorageError as error:
         return _item(pk, [Outcome(error=to_record(error))])
     return _item(pk, outcomes)
@@ -226,8 +233,12 @@ def _readable(body: bytes) -> str:
 
 
 def _plain(text: str) -> Text:
-    # What failed may hold anything, also control characters that a terminal would obey.
-    return Text("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text))
+    return Text(_visible(text))
+
+
+def _visible(text: str) -> str:
+    """What failed may hold anything, also control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def _console() -> Console:

@@ -6,11 +6,17 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from api_client.contract.errors import InvalidRequest
-from worker.artifacts.blobs.base import BlobStore
+from worker.artifacts.blobs.base import BlobStore, Quarantine
 from worker.artifacts.blobs.filesystem import FilesystemBlobStore
 from worker.artifacts.blobs.memory import MemoryBlobStore
 
-__all__ = ["BlobStore", "FilesystemBlobStore", "MemoryBlobStore", "open_blob_store"]
+__all__ = [
+    "BlobStore",
+    "FilesystemBlobStore",
+    "MemoryBlobStore",
+    "Quarantine",
+    "open_blob_store",
+]
 
 
 def open_blob_store(url: str) -> BlobStore:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
 
 
 class BlobStore(Protocol):
@@ -23,8 +24,9 @@ class BlobStore(Protocol):
         """
 
     def contains(self, sha256: str, size: int) -> bool:
-        """Whether the blob is there in full. If so, its age starts again at zero, so that the
-        sweep leaves it to the caller for another grace period."""
+        """Whether a blob of that size is there; its bytes are not read. If so, it survives a
+        crash, and its age starts again at zero, so that the sweep leaves it to the caller for
+        another grace period."""
 
     def read(self, sha256: str, start: int, length: int) -> bytes:
         """At most ``length`` bytes from offset ``start``; fewer only at the end.
@@ -36,11 +38,36 @@ class BlobStore(Protocol):
     def delete(self, sha256: str) -> None:
         """Remove a blob; one that is not there is no error."""
 
+    def expire(self, sha256: str, age: float) -> bool:
+        """Remove a blob unless somebody has put or asked for it during the last ``age`` seconds.
+
+        Returns whether it is gone, by this call or before.
+        """
+
     def older_than(self, age: float) -> Iterator[str]:
         """The hashes of blobs that nobody put or asked for during the last ``age`` seconds."""
 
     def check(self) -> None:
         """Write, read and remove a small blob. Raises OSError if that fails."""
+
+
+@runtime_checkable
+class Quarantine(Protocol):
+    """What a blob store may also do: move damaged blobs out of the way."""
+
+    def set_aside(self, sha256: str, size: int, alone: AbstractContextManager[object]) -> bool:
+        """Move a blob aside if its bytes are wrong, so that a save of the right ones keeps them.
+
+        Parameters:
+            sha256, size: what its bytes must hash to and how many there must be.
+            alone: entered for the moment of the move; keeps saves of this content from
+                committing, which would otherwise rely on what is just being moved.
+
+        Returns whether it was moved; not if it is whole, missing, or was just put anew.
+
+        Raises:
+            OSError: it cannot be read or moved.
+        """
 
 
 class BlobMismatch(Exception):

@@ -1,23 +1,29 @@
 """Blobs as files: ``<root>/<first two hex digits>/<sha256>``.
 
 A blob is written to ``<root>/incoming``, fsynced, renamed to its place, and the folder fsynced:
-after a crash it is there in full or not at all, and a leftover in ``incoming`` is swept.
+after a crash it is there in full or not at all, and a leftover in ``incoming`` is swept. Blobs
+that were found damaged are moved to ``<root>/damaged``, for a person to look at and remove.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-from worker.artifacts.blobs.base import checked
+from worker.artifacts.blobs.base import BlobMismatch, checked
+from worker.artifacts.blobs.folders import Folders, sync_folder
 
 _BLOB_NAME = re.compile(r"[0-9a-f]{64}")
+_READ_BYTES = 1024 * 1024
 
 
 class FilesystemBlobStore:
@@ -30,20 +36,23 @@ class FilesystemBlobStore:
     def __init__(self, root: Path):
         self.root = root.absolute()
         self._incoming = self.root / "incoming"
+        self._damaged = self.root / "damaged"
+        self._folders = Folders(self.root)
 
     def put(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
         """See `BlobStore.put`."""
         place = self._place(sha256)
-        make_folders(self._incoming)
-        make_folders(place.parent)
+        self._folders.make(self._incoming)
+        self._folders.make(place.parent)
         descriptor, temporary = tempfile.mkstemp(dir=self._incoming)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                _mark_in_use(file)
                 for chunk in checked(sha256, size, chunks):
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, place)
+                os.replace(temporary, place)
         except BaseException:
             # After a failed fsync the descriptor's state is unknown; a new try writes a new file.
             with contextlib.suppress(FileNotFoundError):
@@ -60,6 +69,8 @@ class FilesystemBlobStore:
             os.utime(place)
         except FileNotFoundError:
             return False
+        # Whoever renamed it may have been killed before it synced the folder, or not be there yet.
+        sync_folder(place.parent)
         return True
 
     def read(self, sha256: str, start: int, length: int) -> bytes:
@@ -72,12 +83,38 @@ class FilesystemBlobStore:
         """See `BlobStore.delete`."""
         self._place(sha256).unlink(missing_ok=True)
 
+    def expire(self, sha256: str, age: float) -> bool:
+        """See `BlobStore.expire`."""
+        place = self._place(sha256)
+        with contextlib.suppress(FileNotFoundError):
+            if place.stat().st_mtime >= time.time() - age:
+                return False
+            place.unlink()
+        return True
+
+    def set_aside(
+        self, sha256: str, size: int, alone: contextlib.AbstractContextManager[object]
+    ) -> bool:
+        """See `Quarantine.set_aside`. It becomes ``<root>/damaged/<sha256>``."""
+        place = self._place(sha256)
+        with contextlib.suppress(FileNotFoundError), open(place, "rb") as file:
+            if _holds(file, sha256, size):
+                return False
+            with alone:
+                # While it was read, a save may have put the right bytes in its place.
+                if not os.path.samestat(os.fstat(file.fileno()), place.stat()):
+                    return False
+                self._folders.make(self._damaged)
+                os.replace(place, self._damaged / sha256)
+                return True
+        return False
+
     def older_than(self, age: float) -> Iterator[str]:
         """See `BlobStore.older_than`. Leftovers of interrupted writes are removed on the way."""
         limit = time.time() - age
         for path in self._files("incoming"):
             with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime < limit:
+                if path.stat().st_mtime < limit and not _in_use(path):
                     path.unlink()
         for path in self._files("[0-9a-f][0-9a-f]"):
             with contextlib.suppress(FileNotFoundError):
@@ -104,19 +141,29 @@ class FilesystemBlobStore:
         return (path for folder in self.root.glob(pattern) for path in folder.iterdir())
 
 
-def make_folders(folder: Path) -> None:
-    """Make ``folder`` and its missing parents so that they survive a crash."""
-    if folder.is_dir():
-        return
-    make_folders(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+def _mark_in_use(file: BinaryIO) -> None:
+    """Keep the sweep from a temporary file, however slowly it is written, until it is closed."""
+    # A file system without locks has the grace period only.
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def sync_folder(folder: Path) -> None:
-    """fsync a folder, which makes the names in it survive a crash."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _in_use(path: Path) -> bool:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        # It is another user's, or there are no locks here: its age decides.
+        return False
+    return False
+
+
+def _holds(file: BinaryIO, sha256: str, size: int) -> bool:
+    try:
+        for _ in checked(sha256, size, iter(partial(file.read, _READ_BYTES), b"")):
+            pass
+    except BlobMismatch:
+        return False
+    return True

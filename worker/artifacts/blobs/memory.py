@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -42,8 +43,15 @@ class MemoryBlobStore:
     def delete(self, sha256: str) -> None:
         """See `BlobStore.delete`."""
         with self._lock:
-            self._blobs.pop(sha256, None)
-            self._touched.pop(sha256, None)
+            self._forget(sha256)
+
+    def expire(self, sha256: str, age: float) -> bool:
+        """See `BlobStore.expire`."""
+        with self._lock:
+            if self._touched.get(sha256, -math.inf) >= time.monotonic() - age:
+                return False
+            self._forget(sha256)
+            return True
 
     def older_than(self, age: float) -> Iterator[str]:
         """See `BlobStore.older_than`."""
@@ -54,3 +62,7 @@ class MemoryBlobStore:
 
     def check(self) -> None:
         """Memory is always there."""
+
+    def _forget(self, sha256: str) -> None:
+        self._blobs.pop(sha256, None)
+        self._touched.pop(sha256, None)

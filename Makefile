@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
+SCHEDULES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock clean
+.PHONY: help setup demo test simulate chaos chaos-mutants check format lock clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with everything that is needed, from the lock file
 
@@ -31,11 +32,21 @@ demo: $(READY) ## See real data go through broker, workers and store, with a wor
 test: $(READY) ## Run all tests, against servers that they start themselves
 	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadgroup $(TESTS)
 
+simulate: $(READY) ## Run simulated schedules: SCHEDULES=100000, or REPLAY=<hex> for one of them
+	@ZDK_SCHEDULES=$(SCHEDULES) ZDK_REPLAY=$(REPLAY) $(BIN)/python -m pytest --quiet \
+		--numprocesses $(WORKERS) tests/simulation $(if $(REPLAY),-k test_replay)
+
 check: $(READY) ## Lint, types, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+chaos: $(READY) ## Attack real processes with faults and audit what is left (CHAOS="--seed 7 --minutes 10")
+	@$(BIN)/python -m tests.faults $(CHAOS)
+
+chaos-mutants: $(READY) ## Switch off one protection at a time: each must turn the audit red
+	@$(BIN)/python -m tests.faults.mutants $(MUTANTS)
 
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .

@@ -21,10 +21,11 @@ from api_client.contract.limits import MAX_STATUS_IDS
 from api_client.contract.operations import MessageStatus
 from api_client.contract.outcomes import MessageState
 from api_client.outbox.homes import open_homes
-from api_client.outbox.outbox import Outbox, OutboxOptions
+from api_client.outbox.options import OutboxOptions
+from api_client.outbox.outbox import Outbox, Tally
 from api_client.outbox.schedule import ScheduleOptions
 from api_client.receipts import Receipt
-from api_client.requests import Requests
+from api_client.requests import Requests, on
 from api_client.sessions import Sessions
 from api_client.transport.base import Transport
 
@@ -52,7 +53,8 @@ class StorageClient:
         wait_timeout: seconds after which ``receipt.result()`` and ``await receipt`` give up if
             they were given no timeout.
         read_timeout: seconds after which a load or a listing without a reply fails.
-        max_operations, max_bytes: what the outbox may hold.
+        max_operations, max_bytes: what the outbox may hold; if None, 10,000,000 operations and
+            4 GiB in a file, 100,000 and 256 MiB in memory. Artifact bytes beside it do not count.
         window: messages on their way at a time.
 
     Raises:
@@ -70,8 +72,8 @@ class StorageClient:
         block: float = 0.0,
         wait_timeout: float = 60.0,
         read_timeout: float = 30.0,
-        max_operations: int = 100_000,
-        max_bytes: int = 256 * 1024 * 1024,
+        max_operations: int | None = None,
+        max_bytes: int | None = None,
         window: int = 8,
     ):
         if not isinstance(broker_url, str) or "://" not in broker_url:
@@ -124,8 +126,8 @@ class StorageClient:
         block: float = 0.0,
         wait_timeout: float = 60.0,
         read_timeout: float = 30.0,
-        max_operations: int = 100_000,
-        max_bytes: int = 256 * 1024 * 1024,
+        max_operations: int | None = None,
+        max_bytes: int | None = None,
         window: int = 8,
     ) -> StorageClient:
         """A client that runs the worker's code in this process; no broker, no worker.
@@ -166,12 +168,18 @@ class StorageClient:
             check_message_id(message_id)
         query = MessageStatus(message_ids=ids)
         decode = partial(codec.decode, kind=list[MessageState])
-        return self._requests.read(query, lambda _: False, decode)
+        return self._requests.read(query, on(), decode)
 
     @property
     def pending(self) -> int:
         """Operations in the outbox that have no outcome yet."""
         return self._outbox.pending
+
+    @property
+    def tally(self) -> Tally:
+        """What has become of operations since this client was opened, those that it found in its
+        outbox included."""
+        return self._outbox.tally
 
     def flush(self, timeout: float = 30.0) -> int:
         """Wait until all operations accepted so far have their outcome.
@@ -251,7 +259,7 @@ class StorageClient:
         try:
             self._outbox = Outbox(homes, self._transport(), self._options)
         except BaseException:
-            for home, _ in homes:
+            for home in homes:
                 home.journal.close()
             raise
         self._pid = os.getpid()
@@ -270,11 +278,13 @@ class StorageClient:
         return self._outbox
 
 
-def _options(max_operations: int, max_bytes: int, window: int) -> OutboxOptions:
-    check_count(max_operations, "max_operations", least=1)
-    check_count(max_bytes, "max_bytes", least=1)
+def _options(max_operations: int | None, max_bytes: int | None, window: int) -> OutboxOptions:
+    if max_operations is not None:
+        check_count(max_operations, "max_operations", least=1)
+    if max_bytes is not None:
+        check_count(max_bytes, "max_bytes", least=1)
     check_count(window, "window", least=1)
-    return OutboxOptions(max_operations, max_bytes, ScheduleOptions(window=window))
+    return OutboxOptions(max_operations, max_bytes, schedule=ScheduleOptions(window=window))
 
 
 def _celery_transport(broker_url: str, result_url: str, artifacts_url: str | None) -> Transport:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, Final, TypeVar
+
+import msgspec
+
+from api_client.contract.errors import StorageError
 
 T = TypeVar("T")
 
@@ -56,14 +60,40 @@ class AwaitableFuture(concurrent.futures.Future[T]):
         return self._wait().__await__()
 
     async def _wait(self) -> T:
-        if self.done():
-            return self.result(timeout=0)
-        # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the result.
-        async with asyncio.timeout(self._wait_timeout):
-            return await asyncio.wrap_future(self)
+        if not self.done():
+            # Not wait_for: before 3.12 it swallows a cancellation that comes with the result.
+            async with asyncio.timeout(self._wait_timeout):
+                await self._settled()
+        return self.result(timeout=0)
+
+    async def _settled(self) -> None:
+        """Wait until it is done, without looking at the result."""
+        loop = asyncio.get_running_loop()
+        settled: asyncio.Future[None] = loop.create_future()
+
+        def wake(_: object) -> None:
+            # The loop may have ended meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, settled)
+
+        self._when_done(wake)
+        await settled
+
+    def _when_done(self, call: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        super().add_done_callback(call)
 
     def _bound(self, timeout: float | _ClientDefault | None) -> float | None:
         return self._wait_timeout if isinstance(timeout, _ClientDefault) else timeout
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+#: Receipts that somebody waits for who may not hold them: a callback, or a task that nothing else
+#: refers to. The outbox does not hold all of them.
+_awaited: set[Receipt[Any]] = set()
 
 
 class Receipt(AwaitableFuture[T]):
@@ -74,17 +104,58 @@ class Receipt(AwaitableFuture[T]):
             without one, taken by the broker. For a read it resolves at once.
         message_id: the id of the message that carries the operation, once it has been packed;
             what ``client.status`` asks for.
+
+    Parameters:
+        finish: makes the result of the reply's JSON; None if there will be no reply.
     """
 
-    def __init__(self, wait_timeout: float):
+    def __init__(self, wait_timeout: float, finish: Callable[[msgspec.Raw], T] | None = None):
         super().__init__(wait_timeout)
+        self._finish = finish
+        self._watched = False
+        self._when_seen: Callable[[], None] | None = None
         self.accepted: AwaitableFuture[None] = AwaitableFuture(wait_timeout)
         self.message_id: str | None = None
+
+    def result(self, timeout: float | _ClientDefault | None = CLIENT_DEFAULT) -> T:
+        """See `AwaitableFuture.result`."""
+        try:
+            return super().result(timeout)
+        except StorageError:
+            self._seen()
+            raise
+
+    def exception(
+        self, timeout: float | _ClientDefault | None = CLIENT_DEFAULT
+    ) -> BaseException | None:
+        """See `AwaitableFuture.exception`."""
+        error = super().exception(timeout)
+        if error is not None:
+            self._seen()
+        return error
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Call ``fn`` with the receipt once it is resolved, in a thread of the client."""
+        self._watched = True
+        self._when_done(fn)
+        if self.done():
+            self._seen()
 
     def accept(self) -> None:
         """Resolve ``accepted``. Called by the client."""
         with suppress(concurrent.futures.InvalidStateError):
             self.accepted.set_result(None)
+
+    def finish(self, reply: msgspec.Raw) -> None:
+        """Resolve with what the reply's JSON means, or with an error if this release cannot read
+        it. Called by the client."""
+        assert self._finish is not None
+        try:
+            value = self._finish(reply)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self.succeed(value)
 
     def succeed(self, value: T) -> None:
         """Resolve with the outcome. Called by the client."""
@@ -92,8 +163,27 @@ class Receipt(AwaitableFuture[T]):
         with suppress(concurrent.futures.InvalidStateError):
             self.set_result(value)
 
-    def fail(self, error: BaseException) -> None:
-        """Resolve with an error; so does ``accepted`` if it is still open. Called by the client."""
+    def fail(self, error: BaseException, when_seen: Callable[[], None] | None = None) -> None:
+        """Resolve with an error; so does ``accepted`` if it is still open. Called by the client.
+
+        Parameters:
+            when_seen: called once somebody has been given the error.
+        """
+        if not self.done():
+            self._when_seen = when_seen
         for future in (self.accepted, self):
             with suppress(concurrent.futures.InvalidStateError):
                 future.set_exception(error)
+        if self._watched:
+            self._seen()
+
+    def _when_done(self, call: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        _awaited.add(self)
+        super()._when_done(call)
+        # The last of the callbacks; at once if it is done.
+        super()._when_done(_awaited.discard)
+
+    def _seen(self) -> None:
+        call, self._when_seen = self._when_seen, None
+        if call is not None:
+            call()

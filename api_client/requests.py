@@ -13,6 +13,7 @@ from api_client.contract.operations import Query, WriteOperation
 from api_client.contract.ordering import OrderingKey, ordering_keys
 from api_client.outbox.outbox import Outbox
 from api_client.outbox.spool import Spool
+from api_client.outbox.writes import PickWrites
 from api_client.receipts import Receipt
 from api_client.transport.base import BlobFile
 
@@ -42,9 +43,13 @@ class Requests:
         self._read_timeout = read_timeout
         self._block = block
 
-    def receipt(self) -> Receipt[Any]:
-        """A receipt that waits as long as this client's receipts do."""
-        return Receipt(self._wait_timeout)
+    def receipt(self, finish: Callable[[msgspec.Raw], T] | None = None) -> Receipt[T]:
+        """A receipt that waits as long as this client's receipts do.
+
+        Parameters:
+            finish: makes its result of the reply's JSON; None if there will be no reply.
+        """
+        return Receipt(self._wait_timeout, finish)
 
     def write(
         self,
@@ -58,10 +63,10 @@ class Requests:
             finish: makes the receipt's result of the outcome's JSON.
             state_keys: those its events touch.
         """
-        receipt: Receipt[T] = self.receipt()
+        receipt = self.receipt(finish)
         body = codec.encode_operation(operation)
         keys = ordering_keys(operation, state_keys or ())
-        self._outbox().submit(body, keys, receipt, finish, self._block)
+        self._outbox().submit(body, keys, receipt, self._block)
         return receipt
 
     def write_spooled(
@@ -71,27 +76,26 @@ class Requests:
         finish: Callable[[msgspec.Raw], T],
     ) -> Receipt[T]:
         """Submit a write operation whose body ``prepare`` makes in another thread."""
-        receipt: Receipt[T] = self.receipt()
-        self._outbox().submit_spooled(prepare, keys, receipt, finish, self._block)
+        receipt = self.receipt(finish)
+        self._outbox().submit_spooled(prepare, keys, receipt, self._block)
         return receipt
 
     def read(
         self,
         query: Query,
-        after: Callable[[OrderingKey], bool],
+        after: PickWrites,
         finish: Callable[[msgspec.Raw], T],
     ) -> Receipt[T]:
-        """Send a query once this client's own writes on the ordering keys that ``after`` picks
-        are applied."""
-        receipt: Receipt[T] = self.receipt()
+        """Send a query once this client's own writes that ``after`` picks are applied."""
+        receipt = self.receipt(finish)
         body = codec.encode_query(query)
-        self._outbox().ask(body, after, receipt, finish, self._read_timeout)
+        self._outbox().ask(body, after, receipt, self._read_timeout)
         return receipt
 
     def read_on(
         self,
         first: Query,
-        after: Callable[[OrderingKey], bool],
+        after: PickWrites,
         kind: type[Any],
         step: Callable[[Any], Query | None],
         result: Callable[[], T],
@@ -124,16 +128,15 @@ class Requests:
         return receipt
 
 
-def within(app: str, user: str | None) -> Callable[[OrderingKey], bool]:
-    """Picks all ordering keys that can matter to a listing of an app or of one of its users."""
+def within(app: str, user: str | None) -> PickWrites:
+    """Picks all writes that can matter to a listing of an app or of one of its users."""
 
-    def after(key: OrderingKey) -> bool:
+    def matters(key: OrderingKey) -> bool:
         return key[1] == app and (user is None or len(key) == 2 or key[2] == user)
 
-    return after
+    return lambda pending: {key: last for key, last in pending.items() if matters(key)}
 
 
-def on(*keys: OrderingKey) -> Callable[[OrderingKey], bool]:
-    """Picks the given ordering keys."""
-    wanted = frozenset(keys)
-    return lambda key: key in wanted
+def on(*keys: OrderingKey) -> PickWrites:
+    """Picks the writes on the given ordering keys."""
+    return lambda pending: {key: pending[key] for key in keys if key in pending}

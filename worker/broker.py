@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import kombu.compression
-from kombu.transport import TRANSPORT_ALIASES
+from kombu import Message
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
+from redis.exceptions import ResponseError
 
 from worker import gate
 
@@ -22,21 +24,37 @@ log = logging.getLogger(__name__)
 
 
 def _checked(parse_response: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a Redis client put a well-formed item in the place of one that is not."""
+    """Have a Redis client hand out items that kombu can take, whatever it has popped."""
 
     def parse(connection: Any, command: str, **options: Any) -> Any:
         reply = parse_response(connection, command, **options)
         if command != "BRPOP" or not reply:
             return reply
         name, item = reply
-        fault = gate.item_fault(item)
-        if fault is None:
-            return reply
-        log.warning("an item of %d bytes is refused: %s", len(item), fault)
         queue = name.decode().partition(kombu_redis.Channel.sep)[0]
-        return name, gate.wrapped_item(item, fault, queue)
+        try:
+            return name, gate.clean_item(item, queue)
+        except gate.BadItem as fault:
+            log.warning("an item of %d bytes is refused: %s", len(item), fault)
+            return name, gate.wrapped_item(item, str(fault), queue)
 
     return parse
+
+
+class _QoS(kombu_redis.QoS):
+    """Keeps track of what was delivered and not acknowledged."""
+
+    def append(self, message: Message, delivery_tag: str) -> None:
+        """Note a delivery, also while Redis has no memory to record it.
+
+        The message has left its list, so the only way to keep it is to go on with it; should
+        this worker die meanwhile, the outbox sends it again.
+        """
+        try:
+            super().append(message, delivery_tag)
+        except ResponseError as error:
+            log.warning("a delivery cannot be recorded by the broker: %s", error)
+            virtual.QoS.append(self, message, delivery_tag)
 
 
 class _Checking:
@@ -50,23 +68,30 @@ class _Checking:
 
 
 class _Channel(_Checking, kombu_redis.Channel):
-    pass
+    QoS = _QoS
 
 
 class _SentinelChannel(_Checking, kombu_redis.SentinelChannel):
-    pass
+    QoS = _QoS
+
+
+# A Redis that refuses to write, because its memory or disk is full or it has become a replica, is
+# trouble that passes; by default it ends the worker (as an "unrecoverable error", with code 0).
+_TROUBLE = (*kombu_redis.Transport.connection_errors, ResponseError)
 
 
 class Transport(kombu_redis.Transport):
     """kombu's transport for Redis, with channels that check."""
 
     Channel = _Channel
+    connection_errors = _TROUBLE
 
 
 class SentinelTransport(kombu_redis.SentinelTransport):
     """The same behind Redis Sentinel."""
 
     Channel = _SentinelChannel
+    connection_errors = _TROUBLE
 
 
 def harden() -> None:

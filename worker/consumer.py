@@ -48,11 +48,12 @@ class GuardedConsumer(Consumer):
             self._bury(message, fault)
             return
         message.headers = gate.clean_headers(message.headers)
+        message.content_encoding = "utf-8"
         self._hand_on(message)
 
     def _bury(self, message: Message, reason: str) -> None:
         log.warning("a message is refused: %s", reason)
-        refused = gate.refused(message.headers, _bytes(message), reason)
+        refused = gate.refused(message.headers, _bytes(message), reason, message.delivery_tag)
         rewritten: Any = message
         rewritten.headers, rewritten.body = gate.bury_call(refused)
         rewritten.content_type, rewritten.content_encoding = codec.BODY_CONTENT_TYPE, "utf-8"

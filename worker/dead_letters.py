@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, case, delete, func, or_, select, update
 
 from api_client.contract.errors import ErrorRecord
 from api_client.contract.limits import MAX_MESSAGE_BYTES, MIB
@@ -148,11 +148,13 @@ def forget(connection: Connection, message_id: str, position: int) -> bool:
 def trim(connection: Connection, app: str, limits: Limits) -> int:
     """Drop the oldest dead letters of an app beyond ``limits``; return how many."""
     newest = dead_letters.c.pk.desc()
+    size = dead_letters.c.size
+    kept = case((size > KEPT_BYTES, KEPT_BYTES), else_=size)
     ranked = (
         select(
             dead_letters.c.pk,
             func.row_number().over(order_by=newest).label("place"),
-            func.sum(dead_letters.c.size).over(order_by=newest).label("total"),
+            func.sum(kept).over(order_by=newest).label("total"),
         )
         .where(dead_letters.c.app == app)
         .subquery()
@@ -222,7 +224,11 @@ def _issued_at(message_id: str, now: datetime) -> datetime:
     made = UUID(message_id)
     if made.version != 7:
         return now
-    return datetime.fromtimestamp((made.int >> 80) / 1000, timezone.utc)
+    try:
+        return datetime.fromtimestamp((made.int >> 80) / 1000, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        # Anybody can make an id of the year 10000.
+        return now
 
 
 def _words(text: str) -> str:

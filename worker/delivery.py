@@ -45,20 +45,28 @@ class Deliveries:
         Raises:
             HandBack: not now; nothing was applied.
         """
-        # The first try of a message that comes again was not counted.
-        tries = self._attempts.begin(message.id) if again else 0
+        if again:
+            # The first try of a message that comes again was not noted.
+            died = self._attempts.begin(message.id)
+            if died >= self._max_tries:
+                return self._give_up_deadly(message, died)
+
+        def survived() -> None:
+            if again:
+                self._attempts.survived(message.id)
+
         try:
-            if tries >= self._max_tries:
-                return self._give_up_deadly(message, tries)
-            (reply,) = self._storage.apply([message])
+            # Who meets trouble is alive, and may be killed for another reason while it lasts.
+            (reply,) = self._storage.apply([message], on_trouble=survived)
         except Exception as error:
             if not is_transient(error):
                 # A fault of ours; it counts as a try, and the message comes again.
                 log.exception("message %s cannot be applied", message.id)
+                if again:
+                    self._attempts.failed(message.id)
                 raise HandBack(str(error)) from error
-            reply = self._in_trouble(message, error, again)
-        if again:
-            self._attempts.survived(message.id)
+            reply = self._in_trouble(message, error)
+        survived()
         return reply
 
     def _give_up_deadly(self, message: Message, tries: int) -> WriteReply:
@@ -69,18 +77,23 @@ class Deliveries:
             f"given up: each of {tries} tries failed unexpectedly or killed its worker process; "
             "zdk dead-letters replay tries again"
         )
-        return self._storage.give_up(message, error, tries)
+        try:
+            reply = self._storage.give_up(message, error, tries)
+        except Exception as trouble:
+            raise HandBack(str(trouble)) from trouble
+        self._attempts.survived(message.id)
+        return reply
 
-    def _in_trouble(self, message: Message, error: Exception, again: bool) -> WriteReply:
-        times = 0 if self._give_up_after is None else self._attempts.handed_back(message.id)
-        if self._give_up_after is not None and times >= self._give_up_after:
-            log.error("message %s is given up after %d times of trouble", message.id, times)
-            reason = Unavailable(f"given up after {times} tries in lasting trouble: {error}")
-            try:
-                return self._storage.give_up(message, reason, times)
-            except Exception as lasting:
-                # What cannot be recorded must not be forgotten either.
-                error = lasting
-        if again:
-            self._attempts.survived(message.id)
-        raise HandBack(str(error)) from error
+    def _in_trouble(self, message: Message, error: Exception) -> WriteReply:
+        if self._give_up_after is None:
+            raise HandBack(str(error)) from error
+        times = self._attempts.handed_back(message.id)
+        if times < self._give_up_after:
+            raise HandBack(str(error)) from error
+        log.error("message %s is given up after %d times of trouble", message.id, times)
+        reason = Unavailable(f"given up after {times} tries in lasting trouble: {error}")
+        try:
+            return self._storage.give_up(message, reason, times)
+        except Exception as lasting:
+            # What cannot be recorded must not be forgotten either.
+            raise HandBack(str(lasting)) from lasting

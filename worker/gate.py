@@ -10,14 +10,16 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
 
 from api_client.contract import codec
+from api_client.contract.checks import check_count
 from api_client.contract.errors import InvalidRequest
-from api_client.contract.limits import MAX_MESSAGE_BYTES
+from api_client.contract.limits import MAX_MESSAGE_BYTES, MIB
 from api_client.contract.records import new_id
 from worker.dead_letters import KEPT_BYTES, Refused
 
@@ -26,51 +28,83 @@ BURY_TASK = "storage.bury"
 
 #: Bytes of a Celery body: one message, with what Celery puts around it.
 _MAX_BODY_BYTES = MAX_MESSAGE_BYTES + 1024
+#: What is buried travels in base64.
+_MAX_BURIED_BYTES = 2 * KEPT_BYTES
+#: A body travels in base64, too, or with a backslash before each quote.
+_MAX_ITEM_BYTES = 2 * _MAX_BURIED_BYTES + MIB
 _MAX_ID_LENGTH = 512
+_MAX_HEADER_DEPTH = 8
 _KEPT_HEADERS = 64 * 1024
 #: Headers by which a publisher would have Celery do something else than run the task now.
 _REFUSED_HEADERS = ("eta", "group", "chord", "compression", "stamped_headers")
+#: What publishers send who want none.
+_NO_TIME_LIMITS: tuple[object, ...] = (None, [], [None, None])
 _CONTENT_TYPES = (codec.BODY_CONTENT_TYPE, "application/json")
 _NAMESPACE = UUID("6f1d0c0e-5a1b-4c55-9d1e-7a646b2d6c74")
+
+
+class BadItem(Exception):
+    """An item of a Redis list is no message; the text says why."""
 
 
 class _DeliveryInfo(msgspec.Struct):
     exchange: str
     routing_key: str
+    redelivered: Any = False
 
 
 class _Properties(msgspec.Struct):
     delivery_tag: str
     delivery_info: _DeliveryInfo
     body_encoding: str | None = None
+    priority: Any = 0
 
 
 class _Item(msgspec.Struct):
-    """What kombu needs of an item in a Redis list before it can do anything with it."""
+    """What kombu and Celery use of an item in a Redis list."""
 
     body: str
     properties: _Properties
     headers: dict[str, Any]
+    content_type: Any = msgspec.field(default=None, name="content-type")
 
 
 _item_decoder = msgspec.json.Decoder(_Item)
 
 
-def item_fault(item: bytes) -> str | None:
-    """Why kombu could not take ``item`` of a Redis list; None if it can."""
-    try:
-        found = _item_decoder.decode(item)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        return f"not a message: {error}"
-    encoding = (found.properties.body_encoding or "utf-8").lower()
-    if encoding not in ("utf-8", "base64"):
-        return f"unknown body_encoding {encoding[:100]!r}"
-    if encoding == "base64":
-        try:
-            base64.b64decode(found.body)
-        except (binascii.Error, ValueError) as error:
-            return f"the body is not base64: {error}"
-    return None
+def clean_item(item: bytes, queue: str) -> bytes:
+    """``item`` of a Redis list with what kombu needs of it, and nothing that it trips over.
+
+    kombu reads JSON in another way than here, makes dates and UUIDs of marked objects, and puts
+    a message that it hands back wherever the message says that it came from.
+
+    Parameters:
+        queue: where it was found.
+
+    Raises:
+        BadItem: it is no message.
+    """
+    found = _read_item(item)
+    properties = found.properties
+    return _item(
+        found.body,
+        found.headers,
+        found.content_type,
+        queue,
+        tag=properties.delivery_tag,
+        encoding=_encoding(properties),
+        priority=properties.priority,
+        redelivered=properties.delivery_info.redelivered is True,
+    )
+
+
+def wrapped_item(item: bytes, reason: str, queue: str) -> bytes:
+    """A well-formed item in place of one that is no message."""
+    # Two equal items are two; the id stays with the item that takes their place.
+    kept = Refused(new_id(), "", "", reason, "", item[:KEPT_BYTES], len(item))
+    headers, body = bury_call(kept)
+    encoded = base64.b64encode(body).decode()
+    return _item(encoded, headers, codec.BODY_CONTENT_TYPE, queue, tag=kept.id, encoding="base64")
 
 
 def message_fault(headers: Mapping[str, Any], content_type: object, body: bytes) -> str | None:
@@ -85,21 +119,15 @@ def message_fault(headers: Mapping[str, Any], content_type: object, body: bytes)
     task_id = headers.get("id")
     if not isinstance(task_id, str) or not 0 < len(task_id) <= _MAX_ID_LENGTH:
         return f"the task id must be a string of at most {_MAX_ID_LENGTH} characters"
-    for name in _REFUSED_HEADERS:
-        if headers.get(name):
-            return f"the header {name!r} is not allowed"
-    if any(headers.get("timelimit") or ()):
-        return "the header 'timelimit' is not allowed"
-    if headers.get("expires") and task != codec.READ_TASK:
-        return "the header 'expires' is not allowed, because a write must not vanish"
-    if content_type not in _CONTENT_TYPES:
-        return f"content type {str(content_type)[:200]!r} is not allowed; use application/json"
-    return _body_fault(task, body)
+    if not task_id.isprintable():
+        return "the task id must be printable"
+    return (
+        _header_fault(task, headers) or _content_type_fault(content_type) or _body_fault(task, body)
+    )
 
 
 def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers that matter, and none that anybody else made up."""
-    expires = headers.get("expires")
     tries = headers.get(codec.TRY_HEADER)
     return {
         "lang": "py",
@@ -107,12 +135,12 @@ def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
         "id": headers["id"],
         "root_id": headers["id"],
         "parent_id": None,
-        "expires": expires if isinstance(expires, str) else None,
+        "expires": _expiry(headers),
         "retries": 0,
         "timelimit": [None, None],
         "argsrepr": "",
         "kwargsrepr": "",
-        "ignore_result": headers.get("ignore_result") is True,
+        "ignore_result": headers.get("ignore_result") is True or headers["task"] == BURY_TASK,
         "redelivered": headers.get("redelivered") is True,
         codec.TRY_HEADER: tries if isinstance(tries, int) else 1,
     }
@@ -124,11 +152,31 @@ def bury_call(refused: Refused) -> tuple[dict[str, Any], bytes]:
     return headers, codec.encode_body(((refused,), {}, {}))
 
 
-def refused(headers: object, body: bytes, reason: str) -> Refused:
-    """What is kept of a refused message; the same for each delivery of the same one."""
+def read_bury_call(argument: bytes | msgspec.Raw) -> Refused:
+    """The argument of such a call. Whoever reaches the broker can send one of their own.
+
+    Raises:
+        InvalidRequest: it is not one that `bury_call` makes.
+    """
+    found = codec.decode(argument, Refused)
+    codec.check_message_id(found.id)
+    check_count(found.size, "size")
+    if len(found.body) != min(found.size, KEPT_BYTES):
+        raise InvalidRequest("size must be that of body", field="size")
+    if len(found.headers) > _KEPT_HEADERS or len(found.task_id) > _MAX_ID_LENGTH:
+        raise InvalidRequest("headers or task_id are too long", field="headers")
+    return found
+
+
+def refused(headers: object, body: bytes, reason: str, tag: object = "") -> Refused:
+    """What is kept of a refused message; the same for each delivery of the same one.
+
+    Parameters:
+        tag: the broker's name for the message, if it has one that lasts.
+    """
     task, task_id = _text_of(headers, "task"), _text_of(headers, "id")
     return Refused(
-        id=_name_of(body, task_id),
+        id=_name_of(body, task_id, tag if isinstance(tag, str) else ""),
         task=task,
         task_id=task_id if len(task_id) <= _MAX_ID_LENGTH else "",
         reason=reason,
@@ -138,31 +186,94 @@ def refused(headers: object, body: bytes, reason: str) -> Refused:
     )
 
 
-def wrapped_item(item: bytes, reason: str, queue: str) -> bytes:
-    """A well-formed item in place of one that kombu could not take."""
-    # Two equal items are two; the id stays with the item that takes their place.
-    kept = Refused(new_id(), "", "", reason, "", item[:KEPT_BYTES], len(item))
-    headers, body = bury_call(kept)
+def _read_item(item: bytes) -> _Item:
+    if len(item) > _MAX_ITEM_BYTES:
+        raise BadItem(f"it has {len(item):,} bytes; at most {_MAX_ITEM_BYTES:,} are allowed")
+    try:
+        found = _item_decoder.decode(item)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise BadItem(f"not a message: {error}") from None
+    encoding = _encoding(found.properties)
+    if encoding not in ("utf-8", "base64"):
+        raise BadItem(f"unknown body_encoding {encoding[:100]!r}")
+    if encoding == "base64":
+        try:
+            base64.b64decode(found.body)
+        except (binascii.Error, ValueError) as error:
+            raise BadItem(f"the body is not base64: {error}") from None
+    if not _is_plain(found.headers):
+        raise BadItem("the headers are nested too deep, or hold marked objects")
+    return found
+
+
+def _encoding(properties: _Properties) -> str:
+    return (properties.body_encoding or "utf-8").lower()
+
+
+def _is_plain(value: object, depth: int = _MAX_HEADER_DEPTH) -> bool:
+    """Whether any JSON reader makes the same of it (``kombu/utils/json.py``, ``object_hook``)."""
+    if not isinstance(value, (dict, list)):
+        return True
+    if isinstance(value, dict) and "__type__" in value:
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_is_plain(item, depth - 1) for item in inner)
+
+
+def _item(
+    body: str,
+    headers: Mapping[str, Any],
+    content_type: object,
+    queue: str,
+    *,
+    tag: str,
+    encoding: str,
+    priority: object = 0,
+    redelivered: bool = False,
+) -> bytes:
     return msgspec.json.encode(
         {
-            "body": base64.b64encode(body).decode(),
-            "content-type": codec.BODY_CONTENT_TYPE,
+            "body": body,
+            "content-type": content_type if isinstance(content_type, str) else None,
             "content-encoding": "utf-8",
             "headers": headers,
             "properties": {
-                "delivery_tag": headers["id"],
+                "delivery_tag": tag,
                 "delivery_mode": 2,
-                "delivery_info": {"exchange": queue, "routing_key": queue},
-                "priority": 0,
-                "body_encoding": "base64",
+                # Without an exchange a message goes to the queue that its key names.
+                "delivery_info": {
+                    "exchange": "",
+                    "routing_key": queue,
+                    "redelivered": redelivered,
+                },
+                "priority": priority if isinstance(priority, int) else 0,
+                "body_encoding": encoding,
             },
         }
     )
 
 
+def _header_fault(task: str, headers: Mapping[str, Any]) -> str | None:
+    for name in _REFUSED_HEADERS:
+        if headers.get(name):
+            return f"the header {name!r} is not allowed"
+    if headers.get("timelimit") not in _NO_TIME_LIMITS:
+        return "the header 'timelimit' is not allowed"
+    if headers.get("expires") and task != codec.READ_TASK:
+        return "the header 'expires' is not allowed, because a write must not vanish"
+    if headers.get("expires") and _expiry(headers) is None:
+        return "the header 'expires' must be a time in ISO 8601"
+    return None
+
+
+def _content_type_fault(content_type: object) -> str | None:
+    if content_type in _CONTENT_TYPES:
+        return None
+    return f"content type {str(content_type)[:200]!r} is not allowed; use application/json"
+
+
 def _body_fault(task: str, body: bytes) -> str | None:
-    # What is buried travels in base64.
-    most = 2 * KEPT_BYTES if task == BURY_TASK else _MAX_BODY_BYTES
+    most = _MAX_BURIED_BYTES if task == BURY_TASK else _MAX_BODY_BYTES
     if len(body) > most:
         return f"the body has {len(body):,} bytes; at most {most:,} are allowed"
     try:
@@ -177,14 +288,25 @@ def _body_fault(task: str, body: bytes) -> str | None:
     return None
 
 
+def _expiry(headers: Mapping[str, Any]) -> str | None:
+    """When a message expires, in a form that Celery reads; None if that cannot be told."""
+    try:
+        found = datetime.fromisoformat(headers["expires"])
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=timezone.utc)
+        return found.astimezone(timezone.utc).isoformat()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
 def _text_of(headers: object, name: str) -> str:
     found = headers.get(name) if isinstance(headers, Mapping) else None
     return found if isinstance(found, str) else ""
 
 
-def _name_of(body: bytes, task_id: str) -> str:
+def _name_of(body: bytes, task_id: str, tag: str) -> str:
     """An id that a second delivery of the same message gets too."""
-    digest = hashlib.sha256(msgspec.json.encode(task_id) + body)
+    digest = hashlib.sha256(repr((task_id, tag)).encode() + body)
     return str(uuid5(_NAMESPACE, digest.hexdigest()))
 
 
@@ -194,4 +316,11 @@ def _as_text(headers: object) -> str:
     try:
         return msgspec.json.encode(headers).decode()[:_KEPT_HEADERS]
     except (msgspec.MsgspecError, RecursionError, TypeError, ValueError):
-        return repr(headers)[:_KEPT_HEADERS]
+        return _representation(headers)[:_KEPT_HEADERS]
+
+
+def _representation(headers: object) -> str:
+    try:
+        return repr(headers)
+    except RecursionError:
+        return "nested too deep to be shown"

@@ -6,7 +6,7 @@ transaction. A message that is kept whole goes through the ledger under its own 
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -18,24 +18,42 @@ from api_client.contract.errors import InvalidRequest, NotFound, Unavailable
 from api_client.contract.outcomes import Outcome
 from worker import dead_letters, transaction
 from worker.dead_letters import WHOLE_MESSAGE
+from worker.retry import with_retries
 from worker.storage import Storage
 from worker.work import Work, outcome
 
 
-def replay(storage: Storage, pk: int) -> list[Outcome]:
+def replay(storage: Storage, pk: int, memory: timedelta) -> list[Outcome]:
     """Apply a dead letter, and forget it if nothing of it fails.
+
+    Parameters:
+        memory: for how long the ledger remembers messages.
 
     Returns the outcomes of its operations. Of a message kept whole, those that fail become dead
     letters of their own.
 
     Raises:
         NotFound: there is no such dead letter (any more).
-        InvalidRequest: it cannot be replayed, because it is no message that this release reads.
+        InvalidRequest: it cannot be replayed, because it is no message that this release reads,
+            or a message so old that the ledger may have forgotten another copy of it.
         Unavailable: the bytes of an artifact it saves have expired.
-        sqlalchemy.exc.DBAPIError, OSError: the database or the blob store is in trouble.
+        sqlalchemy.exc.DBAPIError, OSError: the database or the blob store is in trouble for
+            longer than the storage's patience.
     """
+    return with_retries(lambda: _replay(storage, pk, memory), patience=storage.patience)
+
+
+def _replay(storage: Storage, pk: int, memory: timedelta) -> list[Outcome]:
+    now = datetime.now(timezone.utc)
     with storage.database.read.connect() as connection:
         row = _existing(connection, pk, lock=False)
+    if row.position == WHOLE_MESSAGE and row.issued_at < now - memory:
+        raise InvalidRequest(
+            f"dead letter {pk} is older than the {memory.days} days that the ledger remembers, "
+            "so nobody knows whether the message has come again and was applied; send what is "
+            "still wanted of it as a new message",
+            field="id",
+        )
     work = _work(row)
     storage.take_bytes(work)
     if work.missing:
@@ -43,7 +61,6 @@ def replay(storage: Storage, pk: int) -> list[Outcome]:
             f"the bytes of {', '.join(work.missing)} are neither staged nor in the blob store; "
             "save the artifact again and discard this dead letter"
         )
-    now = datetime.now(timezone.utc)
     with storage.database.write.begin() as connection:
         _existing(connection, pk, lock=True)
         if row.position == WHOLE_MESSAGE:
@@ -70,7 +87,7 @@ def _message(row: Row[Any]) -> Message:
         if row.operation == codec.WRITE_TASK and body.lstrip().startswith(b"["):
             (body,) = map(bytes, codec.decode_body(body)[0])
         return codec.decode_message(body)
-    except (msgspec.MsgspecError, ValueError, InvalidRequest) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError, InvalidRequest) as error:
         raise InvalidRequest(
             f"dead letter {row.pk} cannot be replayed: {row.error}; it is no message that this "
             f"release reads ({error})",

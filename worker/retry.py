@@ -79,11 +79,14 @@ def is_transient(error: BaseException) -> bool:
     return not isinstance(error, (DataError, IntegrityError, NotSupportedError))
 
 
-def with_retries(work: Callable[[], T], *, patience: float) -> T:
+def with_retries(
+    work: Callable[[], T], *, patience: float, on_trouble: Callable[[], None] | None = None
+) -> T:
     """Run ``work`` until it succeeds, with growing, jittered pauses after transient errors.
 
     Parameters:
         patience: seconds after which a transient error is raised instead of tried again.
+        on_trouble: called at the first transient error.
     """
     deadline = time.monotonic() + patience
     delay = FIRST_DELAY
@@ -91,8 +94,13 @@ def with_retries(work: Callable[[], T], *, patience: float) -> T:
         try:
             return work()
         except Exception as error:
-            if not is_transient(error) or time.monotonic() + delay > deadline:
+            if not is_transient(error):
                 raise
             _trouble.log(error)
+            if on_trouble is not None:
+                on_trouble()
+                on_trouble = None
+            if time.monotonic() + delay > deadline:
+                raise
             time.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, LONGEST_DELAY)

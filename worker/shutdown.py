@@ -12,9 +12,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 from celery import Celery
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +38,35 @@ def bound_shutdown(app: Celery, grace: float) -> None:
     def hand_back() -> None:
         log.warning("not finished within %g s: what is left goes back to the queue", grace)
         app.conf.worker_soft_shutdown_timeout = 0.0
-        _later(_LAST_SECONDS, lambda: os._exit(1))
         os.kill(os.getpid(), signal.SIGQUIT)
 
-    def begin(sig: str, how: str, **_: object) -> None:
-        if how.lower() == "warm":
-            _later(grace, hand_back)
-        else:
-            # Celery's handler has waited before it told.
-            _later(_LAST_SECONDS, lambda: os._exit(1))
+    def bound(**_: object) -> None:
+        # Celery tells of a shutdown only after its handlers have waited, which may be for ever.
+        _before_handler(signal.SIGTERM, lambda: _later(grace, hand_back))
+        _before_handler(signal.SIGQUIT, lambda: _later(_wait(app) + _LAST_SECONDS, _end))
 
-    worker_shutting_down.connect(begin, weak=False)
+    worker_ready.connect(bound, weak=False)
+
+
+def _wait(app: Celery) -> float:
+    return float(app.conf.worker_soft_shutdown_timeout)
+
+
+def _end() -> None:
+    log.error("the shutdown hangs: ending at once; what is left is delivered again")
+    os._exit(1)
+
+
+def _before_handler(number: signal.Signals, action: Callable[[], None]) -> None:
+    """Run ``action``, too, when a signal comes."""
+    handler = signal.getsignal(number)
+
+    def handle(received: int, frame: FrameType | None) -> None:
+        action()
+        if callable(handler):
+            handler(received, frame)
+
+    signal.signal(number, handle)
 
 
 def _later(seconds: float, action: Callable[[], None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 import msgspec
@@ -23,7 +23,7 @@ from worker.dead_letters import Failure, Limits, Refused
 from worker.ledger import Entry
 from worker.queries import answer
 from worker.retry import is_transient, with_retries
-from worker.work import Work, unique
+from worker.work import Work, unexpected, unique
 
 log = logging.getLogger(__name__)
 
@@ -54,22 +54,30 @@ class Storage:
         self.database = database
         self.blobs = blobs
         self.intake = Intake(blobs, staging or NoStaging())
-        self._patience = patience
+        self.patience = patience
         self._limits = limits or Limits()
 
-    def apply(self, messages: Sequence[Message]) -> list[WriteReply]:
+    def apply(
+        self, messages: Sequence[Message], on_trouble: Callable[[], None] | None = None
+    ) -> list[WriteReply]:
         """Apply messages in order in one transaction; return one reply each.
 
         A message applied before gets its recorded outcomes. An operation that fails gets its
         error as its outcome and is kept as a dead letter, and the others are applied. A message
         whose staged bytes have expired is not applied, and its reply names them.
 
+        Parameters:
+            messages: in order; two with the same id are one.
+            on_trouble: called when passing trouble is met for the first time.
+
         Raises:
             sqlalchemy.exc.DBAPIError, OSError: the database or the blob store is in trouble for
                 longer than ``patience``; nothing was applied, and the messages may be applied
                 again.
         """
-        return with_retries(lambda: self._apply(messages), patience=self._patience)
+        return with_retries(
+            lambda: self._apply(messages), patience=self.patience, on_trouble=on_trouble
+        )
 
     def give_up(self, message: Message, error: StorageError, attempts: int) -> WriteReply:
         """Have all operations of a message fail with ``error``, unless it was applied before.
@@ -77,9 +85,7 @@ class Storage:
         Its operations become dead letters, and a copy that comes later gets the same outcomes.
         Raises as `apply` does.
         """
-        return with_retries(
-            lambda: self._give_up(message, error, attempts), patience=self._patience
-        )
+        return with_retries(lambda: self._give_up(message, error, attempts), patience=self.patience)
 
     def keep_refused(self, refused: Refused) -> None:
         """Keep a message that is none of ours as a dead letter, once. Raises as `apply` does."""
@@ -89,7 +95,7 @@ class Storage:
                 dead_letters.keep_refused(connection, refused, _now())
             self._trim([""])
 
-        with_retries(keep, patience=self._patience)
+        with_retries(keep, patience=self.patience)
 
     def query(self, query: Query) -> QueryReply:
         """Answer one query; an error of the contract becomes the reply.
@@ -99,7 +105,7 @@ class Storage:
         """
         try:
             found = with_retries(
-                lambda: answer(self.database, self.blobs, query), patience=self._patience
+                lambda: answer(self.database, self.blobs, query), patience=self.patience
             )
         except StorageError as error:
             return QueryReply(error=to_record(error))
@@ -117,6 +123,10 @@ class Storage:
                     work.decoded[position] = self.intake.take(operation)
                 except Missing as error:
                     work.missing.append(error.sha256)
+                except Exception as error:
+                    if is_transient(error):
+                        raise
+                    work.decoded[position] = unexpected(error)
 
     def _apply(self, messages: Sequence[Message]) -> list[WriteReply]:
         works = unique(messages)

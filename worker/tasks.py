@@ -57,9 +57,10 @@ def read(query: msgspec.Raw) -> QueryReply:
 def bury(self: Task[Any, Any], call: msgspec.Raw) -> None:
     """Keep what the gate has refused as a dead letter, and tell who waits for it."""
     try:
-        refused = codec.decode(call, Refused)
+        refused = gate.read_bury_call(call)
     except StorageError as error:
-        _keep(gate.refused({"task": self.name}, bytes(call), error.message))
+        headers = {"task": self.name, "id": self.request.id}
+        _keep(gate.refused(headers, bytes(call), error.message))
         return
     _keep(refused)
     if refused.task_id and refused.task in (codec.WRITE_TASK, codec.READ_TASK):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -50,13 +50,14 @@ class Run:
         show(value, self.as_json, readable)
 
 
-def verb(app: typer.Typer, name: str) -> Callable[[Verb], Verb]:
-    """Make a verb of a function that takes a `Run`: its further parameters and those of `_common`
-    become arguments and options, its docstring the help."""
+def verb(app: typer.Typer, name: str, *, without: Collection[str] = ()) -> Callable[[Verb], Verb]:
+    """Make a verb of a function that takes a `Run`: its further parameters and those of `_common`,
+    ``without`` some, become arguments and options, its docstring the help."""
 
     def register(function: Verb) -> Verb:
         _run, *own = inspect.signature(function, eval_str=True).parameters.values()
-        common = inspect.signature(_common, eval_str=True).parameters
+        every = inspect.signature(_common, eval_str=True).parameters
+        common = {option: kind for option, kind in every.items() if option not in without}
 
         def invoke(**given: Any) -> None:
             options = {option: given.pop(option) for option in common}

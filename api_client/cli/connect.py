@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ T = TypeVar("T")
 _MAX_TIMEOUT = 7 * 86_400.0
 #: Seconds after which a person is told that something is going on.
 _SILENCE = 0.4
+#: Errors that are remembered.
+_ERRORS = 20
 #: Seconds to wait longer for a read than the client does, because its error says more.
 _GRACE = 1.0
 
@@ -92,7 +95,7 @@ class Connection:
         sessions, artifacts: the client's methods.
     """
 
-    def __init__(self, client: StorageClient, target: Target, troubles: _Troubles):
+    def __init__(self, client: StorageClient, target: Target, troubles: Troubles):
         self.sessions: Sessions = client.sessions
         self.artifacts: Artifacts = client.artifacts
         self._target = target
@@ -151,7 +154,7 @@ class Connection:
 @contextmanager
 def connect(target: Target) -> Iterator[Connection]:
     """Open a client for ``target`` and close it afterwards."""
-    with _Troubles() as troubles:
+    with Troubles() as troubles:
         client = target.open()
         try:
             yield Connection(client, target, troubles)
@@ -164,21 +167,30 @@ def connect(target: Target) -> Iterator[Connection]:
         note(f"{left} earlier operations stay in {target.outbox} without an outcome")
 
 
-class _Troubles(logging.Handler):
+class Troubles(logging.Handler):
     """Remembers what is logged, instead of printing it: the last of it explains why an answer
-    did not come."""
+    did not come.
+
+    Attributes:
+        last: the last line; it may be about something that was mended.
+        errors: the last few that were errors.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.last: str | None = None
+        self.errors: deque[str] = deque(maxlen=_ERRORS)
         # The client tells at this level why it could not send.
         self._client = logging.getLogger("api_client")
         self._level = self._client.level
 
     def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
         self.last = record.getMessage()
+        if record.levelno >= logging.ERROR:
+            self.errors.append(self.last)
 
-    def __enter__(self) -> _Troubles:
+    def __enter__(self) -> Troubles:
         self._client.setLevel(logging.INFO)
         logging.getLogger().addHandler(self)
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import io
 import sys
@@ -12,6 +13,7 @@ import typer
 from api_client.cli.artifacts import artifacts
 from api_client.cli.demo import demo
 from api_client.cli.mounting import mount_operator_verbs
+from api_client.cli.outbox import outbox
 from api_client.cli.output import EXIT_CODES_HELP, errors_explained
 from api_client.cli.sessions import sessions
 from api_client.version import __version__
@@ -52,19 +54,31 @@ def build_app(*, operator: bool = True) -> typer.Typer:
     )
     app.callback()(_root)
     app.command(rich_help_panel="Try")(demo)
-    app.add_typer(sessions, name="sessions", rich_help_panel="Use")
-    app.add_typer(artifacts, name="artifacts", rich_help_panel="Use")
+    groups = {"sessions": _own(sessions), "artifacts": _own(artifacts), "outbox": _own(outbox)}
+    for name, group in groups.items():
+        app.add_typer(group, name=name, rich_help_panel="Use")
     if operator:
         mount_operator_verbs(app)
-    for part in (app, sessions, artifacts):
+    for part in (app, *groups.values()):
         _reflow_help(part)
     return app
 
 
 def _asks_for_client_verb(arguments: list[str]) -> bool:
-    # No option before the verb takes a value, so the first word is the verb.
-    words = (word for word in arguments if not word.startswith("-"))
-    return next(words, None) in ("sessions", "artifacts")
+    # No option before the verb takes a value, so the first words are the group and the verb.
+    words = [word for word in arguments if not word.startswith("-")]
+    group, verb = [*words, "", ""][:2]
+    # The operator has a verb among those for artifacts.
+    return group in ("sessions", "outbox") or (
+        group == "artifacts" and verb in {command.name for command in artifacts.registered_commands}
+    )
+
+
+def _own(group: typer.Typer) -> typer.Typer:
+    """A copy of a group of verbs, to which the operator's can be added for one command only."""
+    own = copy.copy(group)
+    own.registered_commands = [*group.registered_commands]
+    return own
 
 
 def _reflow_help(app: typer.Typer) -> None:

@@ -5,7 +5,6 @@ A reader of version n also reads version n - 1; version 1 is the first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, TypeVar
 from uuid import UUID
@@ -172,20 +171,8 @@ def check_message_id(message_id: str) -> None:
         raise InvalidRequest("id must be a UUID in canonical, lower-case form", field="id")
 
 
-def encode_plain(body: Any) -> bytes:
-    """The JSON of a message or query that a plain publisher's JSON library has parsed.
-
-    Raises:
-        InvalidRequest: it holds what JSON cannot carry, such as NaN or a lone surrogate.
-    """
-    try:
-        return json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidRequest(f"the argument is not JSON: {error}", field="message") from None
-
-
-# Celery task bodies. Ours are spliced from JSON that exists already; under their own content type
-# the worker can tell them from those of a plain Celery publisher, and read both.
+# Celery task bodies. Ours are spliced from JSON that exists already, by a serializer of our own;
+# a worker reads those of a plain Celery publisher in the same way.
 
 BODY_SERIALIZER = "zdk-json"
 BODY_CONTENT_TYPE = "application/x-zdk-json"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
-
-import msgspec
 
 from api_client.contract.codec import encode_message
 from api_client.contract.ordering import OrderingKey
@@ -19,22 +17,20 @@ class Entry:
     """One write operation in the outbox.
 
     Attributes:
-        id: its place in the order of issue, and in the schedule.
+        id: its place in the schedule; 0 while it has none.
         keys: its ordering keys.
         body: the operation as JSON; empty while its bytes are still being spooled.
         receipt: the caller's, or None after a restart.
-        finish: makes the receipt's result of the outcome's JSON.
         spooled: where an artifact's bytes wait, and what they are, if they are not in the body.
         home: where it is kept; a message holds entries of one home only, because it must be
             recorded in one transaction.
-        row: its place there; its ``id`` if not given.
+        row: its place there, in the order of issue; its ``id`` if not given.
     """
 
     id: int
     keys: frozenset[OrderingKey]
     body: bytes
     receipt: Receipt[Any] | None = None
-    finish: Callable[[msgspec.Raw], Any] | None = None
     spooled: BlobFile | None = None
     home: Hashable = None
     row: int = 0
@@ -46,6 +42,11 @@ class Entry:
     def size(self) -> int:
         """Bytes it takes in a message."""
         return len(self.body)
+
+    @property
+    def staged_bytes(self) -> int:
+        """Bytes beside the message that it refers to."""
+        return 0 if self.spooled is None else self.spooled.reference.size
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +60,7 @@ class Dispatch:
         sent_at: when it was last sent; infinite before.
         missed: a worker did not find its staged bytes.
         due: when to send it (again), on the schedule's clock; infinite while it is being sent.
+        expired: it is too old to be sent again.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Dispatch:
     missed: bool = False
     sent_at: float = float("inf")
     due: float = float("inf")
+    expired: bool = False
     body: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,11 @@ class Dispatch:
     def keys(self) -> frozenset[OrderingKey]:
         """The ordering keys of all its operations."""
         return frozenset().union(*(entry.keys for entry in self.entries))
+
+    @property
+    def staged_bytes(self) -> int:
+        """Bytes that must be staged before it is sent."""
+        return sum(entry.staged_bytes for entry in self.entries)
 
     @property
     def blobs(self) -> list[BlobFile]:

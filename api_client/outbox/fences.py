@@ -11,54 +11,56 @@ class Fences:
     """Callbacks that wait until given entries of given ordering keys have been confirmed."""
 
     def __init__(self) -> None:
-        self._waiting: dict[OrderingKey, list[_Fence]] = {}
+        #: The fences on each key; the values mean nothing, a dict keeps the order.
+        self._waiting: dict[OrderingKey, dict[Fence, None]] = {}
 
-    def wait(self, points: Mapping[OrderingKey, int], then: Callable[[], None]) -> None:
+    def wait(self, points: Mapping[OrderingKey, int], then: Callable[[], None]) -> Fence | None:
         """Call ``then`` once each key's entries up to the given id are confirmed; at once if
-        there are none."""
+        there are none, and then there is no fence to return."""
         if not points:
             then()
-            return
-        fence = _Fence(dict(points), then)
+            return None
+        fence = Fence(dict(points), then)
         for key in points:
-            self._waiting.setdefault(key, []).append(fence)
+            self._waiting.setdefault(key, {})[fence] = None
+        return fence
+
+    def drop(self, fence: Fence) -> None:
+        """Forget a fence; its callback will not be called."""
+        for key in fence.keys:
+            self._left(key, fence)
 
     def passed(self, confirmed: Iterable[tuple[OrderingKey, float]]) -> None:
         """Note up to which entry each key is confirmed."""
         for key, entry_id in confirmed:
-            fences = self._waiting.get(key)
-            if fences is None:
-                continue
-            left = [fence for fence in fences if not fence.passed(key, entry_id)]
-            if left:
-                self._waiting[key] = left
-            else:
-                del self._waiting[key]
+            for fence in [*self._waiting.get(key, ())]:
+                if fence.passed(key, entry_id):
+                    self._left(key, fence)
 
-    def withdrawn(self, entry_id: int, before: Mapping[OrderingKey, int]) -> None:
-        """Note an entry that will never be confirmed; what waited for it waits for the one
-        before it, by key, or no longer if that is 0."""
-        for key, previous in before.items():
-            for fence in self._waiting.get(key, ()):
-                fence.move(key, entry_id, previous)
-            if not previous:
-                self.passed([(key, entry_id)])
+    def _left(self, key: OrderingKey, fence: Fence) -> None:
+        fences = self._waiting[key]
+        del fences[fence]
+        if not fences:
+            del self._waiting[key]
 
 
-class _Fence:
+class Fence:
+    """Something that waits; see `Fences.wait`."""
+
     def __init__(self, points: dict[OrderingKey, int], then: Callable[[], None]):
         self._points = points
         self._then = then
 
-    def move(self, key: OrderingKey, entry_id: int, previous: int) -> None:
-        """Wait for another entry of ``key`` instead of ``entry_id``."""
-        if previous and self._points.get(key) == entry_id:
-            self._points[key] = previous
+    @property
+    def keys(self) -> list[OrderingKey]:
+        """The keys that hold it up."""
+        return [*self._points]
 
     def passed(self, key: OrderingKey, entry_id: float) -> bool:
-        """Whether this key no longer holds the fence up."""
-        if self._points.get(key, 0) > entry_id:
+        """Whether ``key`` no longer holds it up, its entries up to ``entry_id`` being confirmed."""
+        if self._points[key] > entry_id:
             return False
-        if self._points.pop(key, None) is not None and not self._points:
+        del self._points[key]
+        if not self._points:
             self._then()
         return True

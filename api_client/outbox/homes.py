@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from api_client.contract.errors import InvalidRequest, Unavailable
 from api_client.contract.records import new_id
-from api_client.outbox.journal import (
-    FileJournal,
-    Journal,
-    MemoryJournal,
-    StoredOperation,
-    in_use,
-)
+from api_client.outbox.expired import refuse_expired
+from api_client.outbox.journal import FileJournal, Journal, MemoryJournal
+from api_client.outbox.locks import in_use
 from api_client.outbox.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -38,6 +35,9 @@ class Home:
     shared_folder: bool = False
     open: int = 0
 
+    def __post_init__(self) -> None:
+        self.open = self.journal.found.operations
+
     def close(self) -> None:
         """Let go of it, and remove it if nobody needs it any more."""
         if self.shared_folder and not self.open:
@@ -48,56 +48,71 @@ class Home:
             self.spool.close()
 
 
-#: A home with what a former client has left there.
-FoundHome = tuple[Home, Sequence[StoredOperation]]
-
-
 def open_homes(
-    place: str | os.PathLike[str] | None,
-) -> list[FoundHome]:
-    """The homes to work off, each with what is in it; the last is for new operations.
+    place: str | os.PathLike[str] | None, wall: Callable[[], float] = time.time
+) -> list[Home]:
+    """The homes to work off, with what former clients have left there; the last is for new
+    operations.
 
     Parameters:
         place: None for memory; a file; or a folder (one that exists, or a path that ends with a
             slash), in which this process gets a file of its own and adopts those whose owners
             have died.
+        wall: tells the time, in seconds since 1970.
 
     Raises:
-        Unavailable: the file is in use by another client, or cannot be opened.
+        Unavailable: the file is in use by another client, is damaged, holds messages that are too
+            old to be sent, or cannot be opened. In a folder this is logged of files to adopt, and
+            the others go on.
         InvalidRequest: its folder does not exist.
     """
     if place is None:
-        return [(Home(MemoryJournal(), Spool(None)), ())]
+        return [Home(MemoryJournal(), Spool(None))]
     path = Path(place)
-    if path.is_dir() or os.fspath(place).endswith("/"):
-        return _open_folder(path)
+    if is_folder(place):
+        return _open_folder(path, wall)
     if not path.parent.is_dir():
         raise InvalidRequest(
             f"outbox: the folder {path.parent} does not exist; create it first", field="outbox"
         )
-    return [_open_file(path, shared_folder=False)]
+    return [_open_file(path, wall, shared_folder=False)]
 
 
-def _open_file(path: Path, *, shared_folder: bool) -> FoundHome:
-    journal = FileJournal(path)
+def is_folder(place: str | os.PathLike[str]) -> bool:
+    """Whether ``place`` stands for a folder of outboxes, not for one file."""
+    return Path(place).is_dir() or os.fspath(place).endswith("/")
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The outboxes in a folder, the oldest first, by the time of creation that their names begin
+    with."""
+    return sorted(folder.glob("*.outbox"))
+
+
+def spool_of(path: Path) -> Path:
+    """The folder beside the outbox at ``path`` with bytes too large for it."""
+    return Path(f"{path}.spool")
+
+
+def _open_file(path: Path, wall: Callable[[], float], *, shared_folder: bool) -> Home:
+    journal = FileJournal(path, wall)
     try:
-        stored = journal.load()
-    except Unavailable:
+        refuse_expired(journal)
+    except BaseException:
         journal.close()
         raise
-    return Home(journal, Spool(Path(f"{path}.spool")), shared_folder), stored
+    return Home(journal, Spool(spool_of(path)), shared_folder)
 
 
-def _open_folder(folder: Path) -> list[FoundHome]:
+def _open_folder(folder: Path, wall: Callable[[], float]) -> list[Home]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     opened = []
-    # By name, which begins with the time of creation: the oldest operations come first.
-    for path in sorted(folder.glob("*.outbox")):
+    for path in files_in(folder):
         if in_use(path):
             continue
         try:
-            opened.append(_open_file(path, shared_folder=True))
+            opened.append(_open_file(path, wall, shared_folder=True))
         except Unavailable as error:
             log.error("operations accepted earlier are not going on: %s", error)
-    opened.append(_open_file(folder / f"{new_id()}.outbox", shared_folder=True))
+    opened.append(_open_file(folder / f"{new_id()}.outbox", wall, shared_folder=True))
     return opened

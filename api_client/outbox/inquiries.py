@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
 from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from api_client.receipts import Receipt
 
@@ -19,7 +17,6 @@ class Inquiry:
         id: names the request and its reply.
         body: the query as JSON.
         receipt: the caller's.
-        finish: makes the receipt's result of the reply's JSON.
         deadline: when to give up, on the client's clock.
         due: when to ask again; None until the writes before it have been confirmed.
         wait: seconds until the time after that; doubles.
@@ -28,7 +25,6 @@ class Inquiry:
     id: str
     body: bytes
     receipt: Receipt[Any]
-    finish: Callable[[msgspec.Raw], Any]
     deadline: float
     due: float | None = None
     wait: float = 0.0
@@ -44,14 +40,18 @@ class Inquiries:
     def __init__(self, ask_again: float):
         self._ask_again = ask_again
         self._open: dict[str, Inquiry] = {}
+        #: Heaps by time, of ids, so that those answered meanwhile are not kept.
+        self._deadlines: list[tuple[float, str]] = []
+        self._dues: list[tuple[float, str]] = []
 
     def add(self, inquiry: Inquiry) -> None:
         """Take a query that may have to wait for writes."""
         self._open[inquiry.id] = inquiry
+        heapq.heappush(self._deadlines, (inquiry.deadline, inquiry.id))
 
     def release(self, inquiry: Inquiry, now: float) -> None:
         """Let a query go out now."""
-        inquiry.due = now
+        self._ask_at(inquiry, now)
 
     def take(self, query_id: str) -> Inquiry | None:
         """Forget a query that has been answered; None if it was before."""
@@ -59,24 +59,39 @@ class Inquiries:
 
     def due(self, now: float) -> list[Inquiry]:
         """Queries to be sent now; each will be due again later."""
-        found = [i for i in self._open.values() if i.due is not None and i.due <= now]
+        found = self._popped(self._dues, now)
         for inquiry in found:
             inquiry.wait = 2 * inquiry.wait or self._ask_again
-            inquiry.due = now + inquiry.wait
+            self._ask_at(inquiry, now + inquiry.wait)
         return found
 
     def expired(self, now: float) -> list[Inquiry]:
         """Forget and return the queries whose time is up."""
-        found = [inquiry for inquiry in self._open.values() if inquiry.deadline <= now]
+        found = self._popped(self._deadlines, now)
         for inquiry in found:
             del self._open[inquiry.id]
         return found
 
     def next_due(self) -> float | None:
         """When `due` or `expired` will next have something to give, if ever."""
-        times = [i.deadline if i.due is None else min(i.due, i.deadline) for i in self.all()]
-        return min(times, default=None)
+        for heap in (self._dues, self._deadlines):
+            while heap and heap[0][1] not in self._open:
+                heapq.heappop(heap)
+        return min((heap[0][0] for heap in (self._dues, self._deadlines) if heap), default=None)
 
     def all(self) -> list[Inquiry]:
         """All open queries."""
         return list(self._open.values())
+
+    def _ask_at(self, inquiry: Inquiry, time: float) -> None:
+        inquiry.due = time
+        heapq.heappush(self._dues, (time, inquiry.id))
+
+    def _popped(self, heap: list[tuple[float, str]], now: float) -> list[Inquiry]:
+        """The open ones whose time has come."""
+        found = []
+        while heap and heap[0][0] <= now:
+            _, query_id = heapq.heappop(heap)
+            if query_id in self._open:
+                found.append(self._open[query_id])
+        return found

@@ -2,74 +2,71 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
+import time
 import weakref
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from api_client.contract.errors import Unavailable
-from api_client.outbox.entries import Dispatch, Entry
+from api_client.outbox.age import oldest_id
+from api_client.outbox.changes import Changes
+from api_client.outbox.database import Damaged, Totals, connect, move_aside
+from api_client.outbox.locks import lock_file
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS operations (
-    id INTEGER PRIMARY KEY,
-    message_id TEXT,
-    body BLOB NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS operations_by_message ON operations (message_id)
-    WHERE message_id IS NOT NULL;
-"""
-#: Kept in the file's header, so that a later release knows what it opens.
-_FORMAT = 1
+#: Free pages (of 4 KiB) that a file may keep for what comes next, and how many it gives back in
+#: one step.
+_FREE_PAGES = 1000
+_PAGES_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
 class StoredOperation:
-    """An operation found in the file: its place, the message it was packed into, its JSON."""
+    """An operation in the file: its place, the message it was packed into, its JSON."""
 
     id: int
     message_id: str | None
     body: bytes
 
 
-@dataclass
-class Changes:
-    """What one turn of the outbox changes."""
-
-    added: list[Entry] = field(default_factory=list)
-    packed: list[Dispatch] = field(default_factory=list)
-    confirmed: list[Dispatch] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.packed or self.confirmed)
-
-    def of(self, home: Hashable) -> Changes:
-        """Those that concern one home."""
-        return Changes(
-            [entry for entry in self.added if entry.home is home],
-            [dispatch for dispatch in self.packed if dispatch.entries[0].home is home],
-            [dispatch for dispatch in self.confirmed if dispatch.entries[0].home is home],
-        )
-
-
 class Journal(Protocol):
-    """Keeps operations until they are confirmed."""
+    """Keeps operations until they are confirmed.
 
-    #: Whether what has been committed survives this process.
+    Attributes:
+        name: for people.
+        durable: whether what has been committed survives this process.
+        found: what was in it when it was opened.
+    """
+
+    name: str
     durable: bool
+    found: Totals
 
     def commit(self, changes: Changes) -> None:
         """Make ``changes`` last. Raises OSError or sqlite3.Error if that fails; none is made."""
 
-    def load(self) -> Sequence[StoredOperation]:
-        """The operations found on opening, in the order of issue.
+    def packed(self) -> Iterator[StoredOperation]:
+        """The operations that are in messages, message by message, each in the order of issue."""
 
-        Raises Unavailable if the file is damaged.
+    def waiting(self, after: int, operations: int, size: int) -> list[StoredOperation]:
+        """The next operations that are in no message, in the order of issue.
+
+        Parameters:
+            after: the row before them.
+            operations: at most so many.
+            size: no more once they have so many bytes.
         """
+
+    def holds(self, row: int) -> bool:
+        """Whether there is an operation in this row."""
+
+    def tidy(self) -> bool:
+        """Give a part of the disk that is not needed back; whether there is more to give."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -81,14 +78,28 @@ class Journal(Protocol):
 class MemoryJournal:
     """Keeps nothing: the outbox lives as long as its process."""
 
+    name = "in memory"
     durable = False
+    found = Totals()
 
     def commit(self, changes: Changes) -> None:
         """See `Journal.commit`."""
 
-    def load(self) -> Sequence[StoredOperation]:
-        """See `Journal.load`."""
-        return ()
+    def packed(self) -> Iterator[StoredOperation]:
+        """See `Journal.packed`."""
+        return iter(())
+
+    def waiting(self, after: int, operations: int, size: int) -> list[StoredOperation]:
+        """See `Journal.waiting`."""
+        return []
+
+    def holds(self, row: int) -> bool:
+        """See `Journal.holds`."""
+        return False
+
+    def tidy(self) -> bool:
+        """See `Journal.tidy`."""
+        return False
 
     def close(self) -> None:
         """See `Journal.close`."""
@@ -100,37 +111,43 @@ class MemoryJournal:
 class FileJournal:
     """Keeps operations in an SQLite file with WAL and ``synchronous=FULL``.
 
-    NORMAL would do for a process that is killed, but can roll back on power loss
-    (https://www.sqlite.org/pragma.html#pragma_synchronous).
-
     Parameters:
         path: the file; its folder must exist. A lock on ``<path>.lock`` keeps others out.
+        wall: tells the time, in seconds since 1970.
 
     Raises:
-        Unavailable: another client has the file open, or it cannot be opened.
+        Unavailable: another client has the file open; it cannot be opened; or it is damaged, and
+            was moved aside.
     """
 
     durable = True
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, wall: Callable[[], float] = time.time):
         self.path = path
+        self.name = str(path)
+        self._wall = wall
         self._lock = lock_file(path)
         _open_journals.add(self)
         try:
-            self._connection = _connect(path)
-        except (sqlite3.Error, OSError) as error:
+            self._connection, self.found = self._open()
+        except BaseException:
             self.unlock()
-            raise _cannot_open(path, error) from error
+            raise
 
     def commit(self, changes: Changes) -> None:
         """See `Journal.commit`. One transaction, one fsync."""
         message_ids = {e.row: d.id for d in changes.packed for e in d.entries}
         added = {entry.row for entry in changes.added}
+        now = int(self._wall())
         with self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
-                "INSERT INTO operations (id, message_id, body) VALUES (?, ?, ?)",
-                [(e.row, message_ids.get(e.row), e.body) for e in changes.added],
+                "INSERT INTO operations (id, message_id, added_at, crc, body)"
+                " VALUES (?, ?, ?, ?, ?)",
+                [
+                    (e.row, message_ids.get(e.row), now, zlib.crc32(e.body), e.body)
+                    for e in changes.added
+                ],
             )
             connection.executemany(
                 "UPDATE operations SET message_id = ? WHERE id = ?",
@@ -140,17 +157,60 @@ class FileJournal:
                 "DELETE FROM operations WHERE message_id = ?",
                 [(dispatch.id,) for dispatch in changes.confirmed],
             )
+            connection.executemany(
+                "DELETE FROM operations WHERE id = ?", [(e.row,) for e in changes.dropped]
+            )
 
-    def load(self) -> Sequence[StoredOperation]:
-        """See `Journal.load`."""
-        query = "SELECT id, message_id, body FROM operations ORDER BY id"
-        try:
-            return [StoredOperation(*row) for row in self._connection.execute(query)]
-        except sqlite3.Error as error:
-            raise _cannot_open(self.path, error) from error
+    def packed(self) -> Iterator[StoredOperation]:
+        """See `Journal.packed`."""
+        query = (
+            "SELECT id, message_id, body FROM operations"
+            " WHERE message_id IS NOT NULL ORDER BY message_id, id"
+        )
+        return (StoredOperation(*row) for row in self._connection.execute(query))
+
+    def waiting(self, after: int, operations: int, size: int) -> list[StoredOperation]:
+        """See `Journal.waiting`."""
+        query = (
+            "SELECT id, message_id, body FROM operations"
+            " WHERE message_id IS NULL AND id > ? ORDER BY id LIMIT ?"
+        )
+        found = []
+        for row in self._connection.execute(query, (after, operations)):
+            found.append(StoredOperation(*row))
+            size -= len(found[-1].body)
+            if size <= 0:
+                break
+        return found
+
+    def holds(self, row: int) -> bool:
+        """See `Journal.holds`."""
+        query = "SELECT 1 FROM operations WHERE id = ?"
+        return self._connection.execute(query, (row,)).fetchone() is not None
+
+    def expired(self) -> Iterator[StoredOperation]:
+        """The operations in messages that are too old to be sent, as `packed` gives them."""
+        query = (
+            "SELECT id, message_id, body FROM operations"
+            " WHERE message_id < ? ORDER BY message_id, id"
+        )
+        rows = self._connection.execute(query, (oldest_id(self._wall()),))
+        return (StoredOperation(*row) for row in rows)
+
+    def tidy(self) -> bool:
+        """See `Journal.tidy`."""
+        if self._free_pages() <= _FREE_PAGES:
+            return False
+        self._vacuum(_PAGES_AT_ONCE)
+        return self._free_pages() > _FREE_PAGES
 
     def close(self) -> None:
-        """See `Journal.close`."""
+        """See `Journal.close`. A file that holds nothing any more becomes small."""
+        # What was committed is safe in any case; a full disk must not keep the lock held.
+        with suppress(sqlite3.Error):
+            if self._connection.execute("SELECT 1 FROM operations LIMIT 1").fetchone() is None:
+                self._vacuum(self._free_pages())
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
         self.unlock()
 
@@ -167,6 +227,41 @@ class FileJournal:
             os.close(self._lock)
             self._lock = -1
 
+    def _open(self) -> tuple[sqlite3.Connection, Totals]:
+        try:
+            return connect(self.path)
+        except Damaged as damage:
+            raise self._moved_aside(damage) from damage
+        except (sqlite3.Error, OSError) as error:
+            raise Unavailable(
+                f"the outbox {self.path} cannot be opened: {error}; it was left as it is. "
+                "Move it aside to start with an empty one.",
+                field="outbox",
+            ) from error
+
+    def _free_pages(self) -> int:
+        (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        return int(pages)
+
+    def _vacuum(self, pages: int) -> None:
+        # It frees one page for each of its rows, which are empty, so `execute` stops at the first.
+        self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+    def _moved_aside(self, damage: Damaged) -> Unavailable:
+        try:
+            moved = move_aside(self.path)
+        except OSError as error:
+            return Unavailable(
+                f"the outbox {self.path} is damaged ({damage}), and cannot be moved aside: {error}",
+                field="outbox",
+            )
+        return Unavailable(
+            f"the outbox {self.path} is damaged ({damage}). It was moved to {moved}, and nothing "
+            "was deleted. Open the outbox again to start with an empty one; "
+            f"`sqlite3 {moved} .recover` prints what can still be read.",
+            field="outbox",
+        )
+
 
 _open_journals: weakref.WeakSet[FileJournal] = weakref.WeakSet()
 
@@ -178,61 +273,3 @@ def _unlock_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_unlock_in_child)
-
-
-def _cannot_open(path: Path, error: Exception) -> Unavailable:
-    return Unavailable(
-        f"the outbox {path} cannot be opened: {error}; it was left as it is. "
-        "Move it aside to start with an empty one.",
-        field="outbox",
-    )
-
-
-def lock_file(path: Path) -> int:
-    """Take the lock of the outbox at ``path``; return its descriptor.
-
-    Raises:
-        Unavailable: another client holds it, or the folder cannot be written.
-    """
-    try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise Unavailable(f"the outbox {path} cannot be opened: {error}", field="outbox") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise Unavailable(
-            f"the outbox {path} is in use by another client; close that one, give this one a "
-            "file of its own, or give both a folder",
-            field="outbox",
-        ) from None
-    return descriptor
-
-
-def in_use(path: Path) -> bool:
-    """Whether a client, of any process, has the outbox at ``path`` open."""
-    try:
-        os.close(lock_file(path))
-    except Unavailable:
-        return True
-    return False
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # SQLite gives the files beside it the permissions of the file itself.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > _FORMAT:
-            raise sqlite3.DatabaseError(f"it was written by a later release (format {version})")
-        if version < _FORMAT:
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version={_FORMAT}")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection

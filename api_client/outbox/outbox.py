@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
-
-import msgspec
 
 from api_client.contract.errors import Unavailable
 from api_client.contract.ordering import OrderingKey
 from api_client.contract.records import new_id
 from api_client.outbox.entries import Dispatch, Entry
-from api_client.outbox.homes import FoundHome
+from api_client.outbox.homes import Home
 from api_client.outbox.inquiries import Inquiry
-from api_client.outbox.pump import PickKeys, Pump
+from api_client.outbox.loop import Loop, ThreadLoop
+from api_client.outbox.options import OutboxOptions
+from api_client.outbox.pump import Pump
 from api_client.outbox.restore import restore
-from api_client.outbox.schedule import ScheduleOptions
 from api_client.outbox.spool import Spool
 from api_client.outbox.usage import Usage
+from api_client.outbox.writes import PickWrites
 from api_client.receipts import Receipt
 from api_client.transport.base import BlobFile, Transport
 
@@ -30,67 +29,60 @@ _STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class OutboxOptions:
-    """Limits of an outbox.
+class Tally:
+    """Attributes: operations that were applied, and that were recorded as failed."""
 
-    Attributes:
-        max_operations, max_bytes: what it may hold; artifact bytes beside it do not count.
-        schedule: how messages are packed and resent.
-    """
-
-    max_operations: int = 100_000
-    max_bytes: int = 256 * 1024 * 1024
-    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
+    applied: int
+    failed: int
 
 
 class Outbox:
     """Takes operations in order, keeps them until confirmed, resolves their receipts.
 
     Parameters:
-        homes: where operations are kept, each with what a former client left there; new ones go
-            into the last.
+        homes: where operations are kept, with what former clients left there; new ones go into
+            the last.
         transport: who carries them.
         options: its limits.
+        loop: turns it; a thread if None.
     """
 
     def __init__(
         self,
-        homes: Sequence[FoundHome],
+        homes: Sequence[Home],
         transport: Transport,
         options: OutboxOptions,
+        loop: Loop | None = None,
     ):
-        self._homes = [home for home, _ in homes]
-        self._home, stored = homes[-1]
+        self._homes = homes
+        self._home = homes[-1]
         self._transport = transport
-        self._usage = Usage(options.max_operations, options.max_bytes)
-        self._pump = Pump(self._home, transport, self._usage, options.schedule)
+        self._usage = Usage(*options.limits(durable=self._home.journal.durable))
+        self._loop = ThreadLoop() if loop is None else loop
+        self._pump = Pump(homes, transport, self._usage, options, self._loop.runtime)
         self._intake = threading.Lock()
         self._closed = False
-        self._ids = count(1)
-        self._rows = count(stored[-1].id + 1 if stored else 1)
-        dispatches: list[Dispatch] = []
-        waiting: list[Entry] = []
-        for home, found in homes:
-            restored = restore(home, found)
-            dispatches += restored.dispatches
-            waiting += restored.waiting
-            self._usage.count(restored.operations, restored.bytes)
+        self._rows = count(self._home.journal.found.last + 1)
         # What is on its way comes before what waits, whichever file it is from.
-        for entry in [*(e for d in dispatches for e in d.entries), *waiting]:
-            entry.id = next(self._ids)
-        self._pump.start(dispatches, waiting)
+        self._pump.start([dispatch for home in homes for dispatch in self._restore(home)])
+        self._loop.start(self._pump)
 
     @property
     def pending(self) -> int:
         """Operations without an outcome."""
         return self._usage.operations
 
+    @property
+    def tally(self) -> Tally:
+        """What has become of operations since the outbox was opened."""
+        failed = self._pump.failed
+        return Tally(self._pump.decided - failed, failed)
+
     def submit(
         self,
         body: bytes,
         keys: frozenset[OrderingKey],
         receipt: Receipt[Any],
-        finish: Callable[[msgspec.Raw], Any],
         block: float,
     ) -> None:
         """Take one operation.
@@ -99,7 +91,6 @@ class Outbox:
             body: the operation as JSON.
             keys: its ordering keys.
             receipt: to be resolved.
-            finish: makes the receipt's result of the outcome's JSON.
             block: seconds to wait for room.
 
         Raises:
@@ -109,14 +100,13 @@ class Outbox:
         self._usage.reserve(len(body), block)
         with self._intake, self._usage.returned_on_error(len(body)):
             self._refuse_if_closed()
-            self._pump.submit(self._entry(keys, body, receipt, finish))
+            self._pump.submit(self._entry(keys, body, receipt))
 
     def submit_spooled(
         self,
         prepare: Callable[[int, Spool], tuple[bytes, BlobFile]],
         keys: frozenset[OrderingKey],
         receipt: Receipt[Any],
-        finish: Callable[[msgspec.Raw], Any],
         block: float,
     ) -> None:
         """Take an operation whose body ``prepare`` will make in another thread.
@@ -128,22 +118,21 @@ class Outbox:
         self._usage.reserve(0, block)
         with self._intake, self._usage.returned_on_error(0):
             self._refuse_if_closed()
-            entry = self._entry(keys, b"", receipt, finish)
+            entry = self._entry(keys, b"", receipt)
             self._pump.submit(entry, lambda row: prepare(row, self._home.spool))
 
     def ask(
         self,
         body: bytes,
-        after: PickKeys,
+        after: PickWrites,
         receipt: Receipt[Any],
-        finish: Callable[[msgspec.Raw], Any],
         timeout: float,
     ) -> None:
         """Send a query once the writes before it are confirmed.
 
         Parameters:
             body: the query as JSON.
-            after: picks the ordering keys whose writes it must wait for.
+            after: picks the writes that it must wait for.
             timeout: seconds after which the receipt fails with `Unavailable`.
 
         Raises:
@@ -151,7 +140,7 @@ class Outbox:
         """
         with self._intake:
             self._refuse_if_closed()
-            inquiry = Inquiry(new_id(), body, receipt, finish, time.monotonic() + timeout)
+            inquiry = Inquiry(new_id(), body, receipt, self._loop.runtime.clock() + timeout)
             self._pump.ask(inquiry, after)
         receipt.accept()
 
@@ -160,11 +149,14 @@ class Outbox:
 
         Returns the number of operations that still have none; 0 if all have.
         """
-        if not self._pump.running:
+        if not self._loop.running:
             return self.pending
         confirmed = threading.Event()
-        self._pump.when_confirmed(confirmed.set)
-        return 0 if confirmed.wait(timeout) else self.pending
+        give_up = self._pump.when_confirmed(confirmed.set)
+        if confirmed.wait(timeout):
+            return 0
+        give_up()
+        return self.pending
 
     def close(self, timeout: float) -> int:
         """Flush, then end. Returns the number of operations without an outcome."""
@@ -173,24 +165,29 @@ class Outbox:
                 return self.pending
             self._closed = True
         left = self.flush(timeout)
-        self._pump.stop(_STOP_SECONDS)
+        self._loop.stop(_STOP_SECONDS)
         self._transport.close()
         for home in self._homes:
             home.close()
         return left
+
+    def _restore(self, home: Home) -> list[Dispatch]:
+        found, restored = home.journal.found, restore(home)
+        self._usage.count(
+            found.operations - restored.left_operations, found.bytes - restored.left_bytes
+        )
+        return restored.dispatches
 
     def _entry(
         self,
         keys: frozenset[OrderingKey],
         body: bytes,
         receipt: Receipt[Any],
-        finish: Callable[[msgspec.Raw], Any],
     ) -> Entry:
-        entry_id, row = next(self._ids), next(self._rows)
-        return Entry(entry_id, keys, body, receipt, finish, home=self._home, row=row)
+        return Entry(0, keys, body, receipt, home=self._home, row=next(self._rows))
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise Unavailable("the client is closed")
-        if not self._pump.running:
+        if not self._loop.running:
             raise Unavailable("the outbox has stopped after an error, which is in the log")

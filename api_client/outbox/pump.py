@@ -1,214 +1,228 @@
-"""The one thread that moves everything: intake, journal, packing, sending, confirming.
+"""What moves everything: intake, journal, packing, sending, confirming.
 
 Each turn takes what has happened since the last one, changes the pure schedule, makes the change
 durable in one journal transaction, and only then tells callers and the sender. A message is
 recorded before it is sent, because a resend must carry the same operations under the same id.
+
+Nothing here waits, and nothing starts a thread: a loop turns the pump (`loop.py`).
 """
 
 from __future__ import annotations
 
 import logging
-import queue
-import threading
-import time
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from api_client.contract.errors import StorageError, Unavailable, from_record
-from api_client.contract.ordering import OrderingKey
 from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
-from api_client.contract.records import new_id
+from api_client.outbox.backlog import Backlog
+from api_client.outbox.departures import Departures
+from api_client.outbox.discards import Discards
 from api_client.outbox.entries import Dispatch, Entry
-from api_client.outbox.fences import Fences
 from api_client.outbox.homes import Home
-from api_client.outbox.inquiries import Inquiries, Inquiry
-from api_client.outbox.journal import Changes
-from api_client.outbox.schedule import Schedule, ScheduleOptions
+from api_client.outbox.inquiries import Inquiry
+from api_client.outbox.intake import Intake
+from api_client.outbox.journal import StoredOperation
+from api_client.outbox.options import OutboxOptions
+from api_client.outbox.queries import Queries
+from api_client.outbox.recorder import Recorded, Recorder
+from api_client.outbox.runtime import Event, Runtime
+from api_client.outbox.schedule import Schedule
+from api_client.outbox.sender import Sender
 from api_client.outbox.usage import Usage
-from api_client.threads import Workers
+from api_client.outbox.writes import PendingWrites, PickWrites, Wait
+from api_client.receipts import Receipt
 from api_client.transport.base import BlobFile, Transport
 
 log = logging.getLogger(__name__)
 
-#: Seconds to pause after the journal could not be written.
-_JOURNAL_PAUSE = 1.0
-#: Seconds without a reply after which a query is sent again.
-_ASK_AGAIN = 5.0
-
 #: Makes the body of the entry in the given row, and the file that the body refers to.
 Prepare = Callable[[int], tuple[bytes, BlobFile]]
-#: Picks ordering keys.
-PickKeys = Callable[[OrderingKey], bool]
+#: Seconds after the last confirmation until disk is given back.
+_IDLE = 1.0
 
 
 class Pump:
-    """Owns the schedule; everything else reaches it through `post`.
+    """Owns the schedule. `turn` is called by one thread; what is to happen reaches it through
+    ``runtime.post``, which the other public methods do.
 
     Parameters:
-        home: where new operations are kept.
+        homes: where operations are kept; new ones in the last.
         transport: who carries them.
         usage: told when operations leave.
         options: how to pack and resend.
+        runtime: its surroundings.
     """
 
     def __init__(
         self,
-        home: Home,
+        homes: Sequence[Home],
         transport: Transport,
         usage: Usage,
-        options: ScheduleOptions,
+        options: OutboxOptions,
+        runtime: Runtime,
     ):
-        self._home = home
+        self._homes = homes
+        self._home = homes[-1]
         self._transport = transport
         self._usage = usage
-        self._schedule = Schedule(options, new_id)
-        self._fences = Fences()
-        self._inquiries = Inquiries(_ASK_AGAIN)
-        #: Everything that has no outcome yet, by id.
-        self._open: dict[int, Entry] = {}
-        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._changes = Changes()
-        self._resumes_at = 0.0
-        self._stopping = False
-        self._sender = Workers("zdk-sender", 1)
-        self._stager = Workers("zdk-stager", 2)
-        self._reader = Workers("zdk-reader", 2)
-        self._thread = threading.Thread(target=self._run, name="zdk-outbox", daemon=True)
+        self._runtime = runtime
+        self._schedule = Schedule(options.schedule, runtime.new_id)
+        self._backlog = Backlog(homes, self._unreadable)
+        self._intake = Intake(
+            self._schedule, self._backlog, options, bounded=self._home.journal.durable
+        )
+        self._writes = PendingWrites(self._schedule, self._backlog)
+        self._recorder = Recorder()
+        self._sender = Sender(transport, runtime, self._sent, self._not_sent)
+        self._departures = Departures(
+            self._schedule, self._recorder, self._sender, runtime, self._refuse
+        )
+        self._queries = Queries(transport, self._sender, runtime, self._writes)
+        self._discards = Discards(transport, runtime)
+        #: When to look whether the journals can give disk back.
+        self._tidy_at: float | None = None
+        #: Operations that have got their outcome, and how many of those failed.
+        self.decided = 0
+        self.failed = 0
+        #: Whether `stop` has been worked off; there is nothing to turn after that.
+        self.stopped = False
 
-    @property
-    def running(self) -> bool:
-        """Whether the loop turns; it ends with `stop`, or after an error of ours."""
-        return self._thread.is_alive()
-
-    def start(self, restored: list[Dispatch], waiting: list[Entry]) -> None:
-        """Begin with what a former client has left in the journal."""
-        now = time.monotonic()
-        for dispatch in restored:
-            self._open.update((entry.id, entry) for entry in dispatch.entries)
-            self._schedule.restore(dispatch, now)
-        for entry in waiting:
-            self._add(entry)
+    def start(self, restored: Iterable[Dispatch]) -> None:
+        """Begin with messages that a former client has left. Called before any turn."""
+        self._intake.restore(restored, self._runtime.clock())
         self._transport.start(self._on_write_reply, self._on_query_reply)
-        # The first turn packs what waits without anything having happened.
-        self._events.put(lambda: None)
-        self._thread.start()
+
+    def turn(self, events: Iterable[Event]) -> float | None:
+        """Work off what has happened, without waiting for anything.
+
+        Returns when to be called again if nothing happens before, on the runtime's clock; None
+        if there is no need to.
+        """
+        for event in events:
+            event()
+        if self.stopped:
+            return None
+        now = self._runtime.clock()
+        if now >= self._recorder.resumes_at:
+            self._departures.pack()
+            self._commit(now)
+        refilled = self._refill(now)
+        self._departures.send_due(now)
+        self._queries.turn(now)
+        self._discards.turn(now)
+        self._tidy(now)
+        return now if refilled else self._next_due(now)
 
     def submit(self, entry: Entry, prepare: Prepare | None = None) -> None:
-        """Take an entry; with ``prepare``, run that first, in another thread, to make its body."""
+        """Take an entry; with ``prepare``, run that first, elsewhere, to make its body."""
         if prepare is None:
-            self._events.put(partial(self._added, entry))
+            self._runtime.post(partial(self._added, entry))
         else:
-            self._events.put(partial(self._add, entry))
-            self._stager.submit(partial(self._prepare, entry, prepare))
+            self._runtime.post(partial(self._intake.place, entry))
+            self._runtime.stager.submit(partial(self._prepare, entry, prepare))
 
-    def ask(self, inquiry: Inquiry, after: PickKeys) -> None:
-        """Send a query once the writes before it, on the ordering keys that ``after`` picks, are
-        confirmed."""
-        self._events.put(partial(self._asked, inquiry, after))
+    def ask(self, inquiry: Inquiry, after: PickWrites) -> None:
+        """Send a query once the writes before it that ``after`` picks are confirmed."""
+        self._runtime.post(partial(self._queries.add, inquiry, after))
 
-    def when_confirmed(self, then: Callable[[], None]) -> None:
-        """Call ``then`` once all writes taken so far are confirmed."""
-        self._events.put(lambda: self._fences.wait(dict(self._schedule.pending()), then))
+    def when_confirmed(self, then: Callable[[], None]) -> Event:
+        """Call ``then`` once all writes taken so far are confirmed.
 
-    def stop(self, timeout: float) -> None:
-        """End the threads, and fail what is still open."""
-        self._events.put(self._stop)
-        self._thread.join(timeout)
-        self._sender.close(timeout)
-        self._stager.close(timeout)
-        self._reader.close(timeout)
+        Returns what to call, in any thread, when that is no longer of interest.
+        """
+        waits: list[Wait] = []
+        self._runtime.post(lambda: waits.append(self._writes.wait(dict, then)))
+        return partial(self._runtime.post, lambda: self._writes.drop(waits.pop()))
 
-    # The loop
+    def stop(self) -> None:
+        """Record what there is, fail what is still open, and end."""
+        self._runtime.post(self._stop)
 
-    def _run(self) -> None:
-        try:
-            while not self._stopping:
-                self._turn()
-        except Exception as error:
-            log.exception("the outbox has stopped after an unexpected error")
-            # What was submitted meanwhile fails like the rest.
-            while not self._events.empty():
-                with suppress(Exception):
-                    self._events.get_nowait()()
-            self._fail_open(Unavailable(f"the outbox has stopped: {error!r}"))
-            raise
+    def abort(self, events: Iterable[Event], error: Exception) -> None:
+        """Fail everything after an unexpected error in a turn, what ``events`` bring included."""
+        for event in events:
+            with suppress(Exception):
+                event()
+        failure = Unavailable(f"the outbox has stopped: {error!r}")
+        for receipt in self._receipts():
+            receipt.fail(failure)
+        self._queries.fail(failure)
 
-    def _turn(self) -> None:
-        for event in self._wait():
-            event()
-        if self._stopping:
-            return
-        now = time.monotonic()
-        if now >= self._resumes_at:
-            self._changes.packed += self._schedule.pack()
-            self._commit(now)
-        for dispatch in self._schedule.due(now):
-            self._send(dispatch)
-        for inquiry in self._inquiries.due(now):
-            self._sender.submit(partial(self._send_query, inquiry))
-        for inquiry in self._inquiries.expired(now):
-            self._give_up(inquiry)
+    # A turn
 
-    def _wait(self) -> list[Callable[[], None]]:
-        """All events there are, after waiting for one, or until something is due."""
-        times = [t for t in (self._schedule.next_due(), self._inquiries.next_due()) if t]
-        if self._resumes_at > time.monotonic():
-            times.append(self._resumes_at)
-        timeout = max(0.0, min(times) - time.monotonic()) if times else None
-        found = []
-        try:
-            found.append(self._events.get(timeout=timeout))
-            while True:
-                found.append(self._events.get_nowait())
-        except queue.Empty:
-            return found
+    def _next_due(self, now: float) -> float | None:
+        parts = (self._schedule, self._queries, self._discards)
+        times = [*(part.next_due() for part in parts), self._tidy_at]
+        if self._recorder.resumes_at > now:
+            times.append(self._recorder.resumes_at)
+        return min((time for time in times if time is not None), default=None)
 
     def _commit(self, now: float) -> None:
-        changes, self._changes = self._changes, Changes()
-        touched = [*changes.added, *(d.entries[0] for d in changes.packed + changes.confirmed)]
-        for home in dict.fromkeys(entry.home for entry in touched):
-            assert isinstance(home, Home)
-            part = changes.of(home)
-            try:
-                home.journal.commit(part)
-            except Exception as error:
-                self._undo(part, error)
-                self._resumes_at = now + _JOURNAL_PAUSE
+        for recorded in self._recorder.commit(now):
+            if recorded.error is None:
+                self._committed(recorded)
             else:
-                self._committed(home, part)
+                self._undo(recorded, recorded.error)
 
-    def _committed(self, home: Home, changes: Changes) -> None:
+    def _tidy(self, now: float) -> None:
+        if self._tidy_at is None or now < self._tidy_at:
+            return
+        self._tidy_at = None
+        for home in self._homes:
+            try:
+                if home.journal.tidy():
+                    self._tidy_at = now
+            except sqlite3.Error as error:
+                self._recorder.failed(home, error, now)
+
+    def _committed(self, recorded: Recorded) -> None:
+        home, changes = recorded.home, recorded.changes
+        if changes.confirmed:
+            self._tidy_at = self._runtime.clock() + _IDLE
         if home.journal.durable:
             for entry in changes.added:
                 if entry.receipt is not None:
                     entry.receipt.accept()
-        home.open += len(changes.added)
+        self._intake.recorded(changes.added)
+        home.open += len(changes.added) - len(changes.dropped)
         for dispatch in changes.confirmed:
             home.open -= len(dispatch.entries)
             # Only now: a message that is still recorded may be sent again.
             home.spool.remove(dispatch.blobs)
         for dispatch in changes.packed:
-            self._send(dispatch)
+            self._sender.send(dispatch)
 
-    def _undo(self, changes: Changes, error: Exception) -> None:
+    def _undo(self, recorded: Recorded, error: Exception) -> None:
         """Nothing was recorded: refuse what is new, keep the rest for another try."""
-        log.error("the outbox cannot be written: %s", error)
+        name, changes = recorded.home.journal.name, recorded.changes
         self._schedule.unpack(changes.packed)
-        for entry in changes.added:
-            self._refuse(entry, Unavailable(f"the outbox cannot be written: {error}"))
-        self._changes.confirmed += changes.confirmed
+        refusal = Unavailable(
+            f"the outbox {name} cannot be written: {error}; is its disk full?", field="outbox"
+        )
+        self._refuse(changes.added, refusal)
+        self._recorder.changes.confirmed += changes.confirmed
+        self._recorder.changes.dropped += changes.dropped
+
+    def _refill(self, now: float) -> bool:
+        """Take some of the backlog if not much waits in memory; whether there was any."""
+        # What is not recorded yet cannot be read, and must not be passed over.
+        if self._recorder.changes.added or now < self._recorder.resumes_at:
+            return False
+        try:
+            return self._intake.refill()
+        except sqlite3.Error as error:
+            self._recorder.failed(self._backlog.home, error, now)
+            return False
 
     # What happens
 
-    def _add(self, entry: Entry) -> None:
-        self._open[entry.id] = entry
-        self._schedule.add(entry)
-
     def _added(self, entry: Entry) -> None:
-        self._add(entry)
-        self._changes.added.append(entry)
+        self._intake.place(entry)
+        self._recorder.changes.added.append(entry)
 
     def _prepare(self, entry: Entry, prepare: Prepare) -> None:
         try:
@@ -217,41 +231,38 @@ class Pump:
             refusal = error
             if not isinstance(error, StorageError):
                 refusal = Unavailable(f"the artifact could not be read or kept: {error}")
-            self._events.put(partial(self._not_prepared, entry, refusal))
+            self._runtime.post(partial(self._refuse, [entry], refusal))
         else:
-            self._events.put(partial(self._prepared, entry, body, blob))
+            self._runtime.post(partial(self._prepared, entry, body, blob))
 
     def _prepared(self, entry: Entry, body: bytes, blob: BlobFile) -> None:
         entry.body, entry.spooled = body, blob
         self._usage.count(0, entry.size)
-        self._schedule.prepared(entry)
-        self._changes.added.append(entry)
+        self._intake.prepared(entry)
+        self._recorder.changes.added.append(entry)
 
-    def _not_prepared(self, entry: Entry, error: Exception) -> None:
-        self._refuse(entry, error)
+    def _refuse(self, entries: list[Entry], error: Exception) -> None:
+        """Drop entries that wait."""
+        self._intake.withdraw(entries)
+        self._left(entries)
+        self._writes.settled({key for entry in entries for key in entry.keys})
+        for entry in entries:
+            if entry.spooled is not None:
+                self._home.spool.remove([entry.spooled])
+            if entry.receipt is not None:
+                entry.receipt.fail(error)
 
-    def _refuse(self, entry: Entry, error: Exception) -> None:
-        before = self._schedule.withdraw(entry)
-        self._leave([entry])
-        if entry.spooled is not None:
-            self._home.spool.remove([entry.spooled])
-        self._fences.withdrawn(entry.id, before)
-        if entry.receipt is not None:
-            entry.receipt.fail(error)
-
-    def _asked(self, inquiry: Inquiry, after: PickKeys) -> None:
-        self._inquiries.add(inquiry)
-        points = {key: last for key, last in self._schedule.pending().items() if after(key)}
-        self._fences.wait(points, lambda: self._inquiries.release(inquiry, time.monotonic()))
+    def _unreadable(self, stored: StoredOperation) -> None:
+        self._usage.release(1, len(stored.body))
 
     def _on_write_reply(self, message_id: str, reply: WriteReply) -> None:
-        self._events.put(partial(self._replied, message_id, reply))
+        self._runtime.post(partial(self._replied, message_id, reply))
 
     def _on_query_reply(self, query_id: str, reply: QueryReply) -> None:
-        self._events.put(partial(self._answered, query_id, reply))
+        self._runtime.post(partial(self._queries.answered, query_id, reply))
 
     def _replied(self, message_id: str, reply: WriteReply) -> None:
-        now = time.monotonic()
+        now = self._runtime.clock()
         if reply.missing:
             self._schedule.missed(message_id, now)
             return
@@ -270,63 +281,25 @@ class Pump:
         if dispatch is None:
             return
         self._transport.forget(message_id)
-        for entry, outcome in zip(dispatch.entries, outcomes, strict=True):
-            _resolve(entry, outcome)
-        self._changes.confirmed.append(dispatch)
-        self._leave(dispatch.entries)
-        self._fences.passed((key, self._schedule.settled(key)) for key in dispatch.keys)
+        for position, outcome in enumerate(outcomes):
+            entry = dispatch.entries[position]
+            if outcome.error is not None:
+                self.failed += 1
+                _fail(
+                    entry, from_record(outcome.error), self._discards.watch(dispatch.id, position)
+                )
+            elif entry.receipt is not None:
+                entry.receipt.finish(outcome.ok)
+        self.decided += expected
+        self._recorder.changes.confirmed.append(dispatch)
+        self._left(dispatch.entries)
+        self._writes.settled(dispatch.keys)
 
-    def _answered(self, query_id: str, reply: QueryReply) -> None:
-        inquiry = self._inquiries.take(query_id)
-        if inquiry is None:
-            return
-        self._transport.forget(query_id)
-        if reply.error is not None:
-            inquiry.receipt.fail(from_record(reply.error))
-        else:
-            # In another thread: decoding may take long, and so may a file to write into.
-            self._reader.submit(lambda: _finish(inquiry.receipt, lambda: inquiry.finish(reply.ok)))
-
-    def _leave(self, entries: list[Entry]) -> None:
-        for entry in entries:
-            del self._open[entry.id]
+    def _left(self, entries: list[Entry]) -> None:
         self._usage.release(len(entries), sum(entry.size for entry in entries))
 
-    def _give_up(self, inquiry: Inquiry) -> None:
-        self._transport.forget(inquiry.id)
-        waiting = "earlier writes are not applied yet" if inquiry.due is None else "no reply came"
-        inquiry.receipt.fail(
-            Unavailable(f"{waiting} within the read timeout; is a worker running? zdk doctor tells")
-        )
-
-    # Sending
-
-    def _send(self, dispatch: Dispatch) -> None:
-        for entry in dispatch.entries:
-            if entry.receipt is not None:
-                entry.receipt.message_id = dispatch.id
-        workers = self._stager if dispatch.blobs else self._sender
-        workers.submit(partial(self._send_message, dispatch))
-
-    def _send_message(self, dispatch: Dispatch) -> None:
-        try:
-            if dispatch.blobs:
-                self._transport.stage(dispatch.blobs, missed=dispatch.missed)
-            self._transport.send_message(dispatch.id, dispatch.body)
-        except Exception as error:
-            self._events.put(partial(self._not_sent, dispatch, error))
-        else:
-            self._events.put(partial(self._sent, dispatch))
-
-    def _send_query(self, inquiry: Inquiry) -> None:
-        try:
-            left = max(0.0, inquiry.deadline - time.monotonic())
-            self._transport.send_query(inquiry.id, inquiry.body, left)
-        except Exception as error:
-            log.info("a query could not be sent and will be sent again: %s", error)
-
     def _sent(self, dispatch: Dispatch) -> None:
-        self._schedule.sent(dispatch.id, time.monotonic())
+        self._schedule.sent(dispatch.id, self._runtime.clock())
         if self._transport.durable:
             for entry in dispatch.entries:
                 if entry.receipt is not None:
@@ -337,23 +310,28 @@ class Pump:
             logging.INFO if dispatch.attempts or isinstance(error, StorageError) else logging.ERROR
         )
         log.log(level, "a message could not be sent and will be sent again: %s", error)
-        self._schedule.failed(dispatch.id, time.monotonic())
+        self._schedule.failed(dispatch.id, self._runtime.clock())
 
     # The end
 
     def _stop(self) -> None:
-        self._stopping = True
-        self._commit(time.monotonic())
-        for entry in self._open.values():
-            if entry.receipt is not None:
-                entry.receipt.fail(Unavailable(f"the client was closed; {self._left(entry)}"))
-        for inquiry in self._inquiries.all():
-            inquiry.receipt.fail(Unavailable("the client was closed before the reply came"))
+        self.stopped = True
+        self._discards.close()
+        self._commit(self._runtime.clock())
+        for receipt in self._receipts():
+            receipt.fail(Unavailable(f"the client was closed; {self._future(receipt)}"))
+        self._queries.fail(Unavailable("the client was closed before the reply came"))
 
-    def _left(self, entry: Entry) -> str:
+    def _receipts(self) -> list[Receipt[Any]]:
+        """Those of all operations that have no outcome."""
+        changes = self._recorder.changes.added
+        entries = [*self._schedule.entries(), *(entry for entry in changes if not entry.id)]
+        found = (entry.receipt for entry in entries)
+        return [*self._backlog.receipts(), *(receipt for receipt in found if receipt is not None)]
+
+    def _future(self, receipt: Receipt[Any]) -> str:
         """What becomes of an operation that has no outcome when the client closes."""
-        assert entry.receipt is not None
-        if not entry.receipt.accepted.done():
+        if not receipt.accepted.done():
             return "the operation was not accepted, and is gone"
         if self._home.journal.durable:
             return "the operation stays in the outbox and goes on when that is opened again"
@@ -362,33 +340,11 @@ class Pump:
             " client.status tells"
         )
 
-    def _fail_open(self, error: Unavailable) -> None:
-        for entry in self._open.values():
-            if entry.receipt is not None:
-                entry.receipt.fail(error)
-        for inquiry in self._inquiries.all():
-            inquiry.receipt.fail(error)
 
-
-def _resolve(entry: Entry, outcome: Outcome) -> None:
-    if outcome.error is not None:
-        error = from_record(outcome.error)
-        if entry.receipt is None:
-            log.warning("operation %d of a former client failed: %s", entry.id, error)
-        else:
-            # It was kept and decided, so it had been accepted.
-            entry.receipt.accept()
-            entry.receipt.fail(error)
-    elif entry.receipt is not None and entry.finish is not None:
-        finish, ok = entry.finish, outcome.ok
-        _finish(entry.receipt, lambda: finish(ok))
-
-
-def _finish(receipt: Any, result: Callable[[], Any]) -> None:
-    """Resolve a receipt; a reply that this release cannot read becomes its error."""
-    try:
-        value = result()
-    except Exception as error:
-        receipt.fail(error)
+def _fail(entry: Entry, error: StorageError, when_seen: Callable[[], None]) -> None:
+    if entry.receipt is None:
+        log.warning("operation %d failed, and nobody holds its receipt: %s", entry.row, error)
     else:
-        receipt.succeed(value)
+        # It was kept and decided, so it had been accepted.
+        entry.receipt.accept()
+        entry.receipt.fail(error, when_seen)

@@ -1,9 +1,8 @@
-"""Makes entries and messages again of what a former client has left in a home."""
+"""Makes entries and messages again of what is in a home's journal."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -21,50 +20,47 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Restored:
-    """What goes on: messages that were on their way, and entries that were not packed yet."""
+    """What goes on, and how much cannot.
+
+    Attributes:
+        dispatches: messages that were on their way.
+        left_operations, left_bytes: of messages that this release cannot read.
+    """
 
     dispatches: list[Dispatch] = field(default_factory=list)
-    waiting: list[Entry] = field(default_factory=list)
-    operations: int = 0
-    bytes: int = 0
+    left_operations: int = 0
+    left_bytes: int = 0
 
 
-def restore(home: Home, stored: Sequence[StoredOperation]) -> Restored:
-    """What to go on with in ``home``.
+def restore(home: Home) -> Restored:
+    """The messages in ``home``.
 
     A message goes out with the same operations under the same id, or not at all: what this
     release cannot read stays in the journal, with a line in the log. The entries have no places
     in the schedule yet.
-
-    Parameters:
-        stored: the operations found, in the order of issue.
     """
-    home.spool.keep_only({operation.id for operation in stored})
-    home.open = len(stored)
+    home.spool.keep_only(home.journal.holds)
     restored = Restored()
-    entries: dict[int, Entry] = {}
-    for operation in stored:
-        try:
-            entries[operation.id] = _entry(home, operation)
-        except InvalidRequest as error:
-            log.error("operation %d of a former client cannot be read: %s", operation.id, error)
-    packed = [operation for operation in stored if operation.message_id is not None]
-    packed.sort(key=lambda operation: (operation.message_id, operation.id))
-    for message_id, group in groupby(packed, key=lambda operation: operation.message_id):
-        parts = [entries.pop(operation.id, None) for operation in group]
-        whole = [part for part in parts if part is not None]
-        if message_id is not None and len(whole) == len(parts):
-            restored.dispatches.append(Dispatch(message_id, whole))
-    restored.waiting = list(entries.values())
-    going_on = [e for d in restored.dispatches for e in d.entries] + restored.waiting
-    restored.operations = len(going_on)
-    restored.bytes = sum(entry.size for entry in going_on)
+    for message_id, group in groupby(home.journal.packed(), lambda stored: stored.message_id):
+        stored = [*group]
+        entries = [entry for one in stored if (entry := read_entry(home, one)) is not None]
+        if message_id is not None and len(entries) == len(stored):
+            restored.dispatches.append(Dispatch(message_id, entries))
+        else:
+            restored.left_operations += len(stored)
+            restored.left_bytes += sum(len(one.body) for one in stored)
     return restored
 
 
-def _entry(home: Home, stored: StoredOperation) -> Entry:
-    operation = codec.decode_operation(stored.body)
-    entry = Entry(0, _ordering_keys(operation), stored.body, home=home, row=stored.id)
+def read_entry(home: Home, stored: StoredOperation) -> Entry | None:
+    """The entry of a stored operation; None, with a line in the log, if it cannot be read."""
+    try:
+        operation = codec.decode_operation(stored.body)
+        keys = _ordering_keys(operation)
+    except InvalidRequest as error:
+        log.error("operation %d in %s cannot be read: %s", stored.id, home.journal.name, error)
+        return None
+    entry = Entry(0, keys, stored.body, home=home, row=stored.id)
     if isinstance(operation, SaveArtifact) and operation.blob is not None:
         entry.spooled = home.spool.find(stored.id, operation.blob)
     return entry

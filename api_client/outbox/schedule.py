@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from api_client.contract.ordering import OrderingKey
@@ -31,6 +31,8 @@ class ScheduleOptions:
         resend_after: seconds after the first sending until the second; each further wait is
             twice as long, and jittered.
         resend_at_most: seconds of the longest wait.
+        staged_bytes: messages on their way together refer to at most so many bytes beside them,
+            unless one operation alone refers to more.
         retry_after: seconds until a failed sending is tried again; doubles up to
             ``retry_at_most``.
     """
@@ -38,6 +40,7 @@ class ScheduleOptions:
     window: int = 8
     operations: int = 500
     message_bytes: int = 1024 * 1024
+    staged_bytes: int = 256 * 1024 * 1024
     resend_after: float = 5.0
     resend_at_most: float = 900.0
     retry_after: float = 0.2
@@ -51,6 +54,9 @@ class Schedule:
         options: how to pack and resend.
         new_id: makes message ids.
         jitter: makes a random number from 0 to 1.
+
+    Attributes:
+        operations, bytes: of the entries that wait, so far as their bodies are there.
     """
 
     def __init__(
@@ -64,8 +70,9 @@ class Schedule:
         self._jitter = jitter
         #: Entries that wait, by ordering key, in the order of issue.
         self._waiting: dict[OrderingKey, deque[Entry]] = {}
-        #: Entries that may leave now, as a heap by id.
+        #: Entries that may leave now, as heaps by id: those without and those with bytes beside.
         self._ready: list[tuple[int, Entry]] = []
+        self._ready_staged: list[tuple[int, Entry]] = []
         #: Keys of unconfirmed messages. Those restored from several files may share some.
         self._busy: Counter[OrderingKey] = Counter()
         self._on_way: dict[str, Dispatch] = {}
@@ -74,6 +81,11 @@ class Schedule:
         self._failures: dict[str, int] = {}
         #: Entries, by id, whose bodies are still being made.
         self._unprepared: set[int] = set()
+        #: Bytes that the messages on their way refer to.
+        self._staged = 0
+        self._expired = 0
+        self.operations = 0
+        self.bytes = 0
 
     def add(self, entry: Entry) -> None:
         """Take an entry; ids must rise. One without a body holds its place until `prepared`."""
@@ -82,36 +94,39 @@ class Schedule:
         for key in entry.keys:
             self._waiting.setdefault(key, deque()).append(entry)
             self._last[key] = entry.id
-        self._offer(entry, self._ready)
+        self._count(entry, 1)
+        self._offer(entry, self._heap(entry))
 
     def prepared(self, entry: Entry) -> None:
         """Note that the body of an entry added before is there now."""
         self._unprepared.discard(entry.id)
-        self._offer(entry, self._ready)
+        self.bytes += entry.size
+        self._offer(entry, self._heap(entry))
 
-    def withdraw(self, entry: Entry) -> dict[OrderingKey, int]:
-        """Drop an entry that waits, because its body could not be made or not be recorded.
-
-        Returns the entry before it, if one is unconfirmed, of each of its keys; else 0.
-        """
-        self._unprepared.discard(entry.id)
-        before = {key: self._before(key, entry.id) for key in entry.keys}
-        self._ready = [ready for ready in self._ready if ready[1] is not entry]
-        heapq.heapify(self._ready)
-        freed = [key for key in entry.keys if self._waiting[key][0] is entry]
-        for key in entry.keys:
-            self._waiting[key].remove(entry)
-            if self._last[key] == entry.id:
-                self._last[key] = before[key]
-                if not before[key]:
-                    del self._last[key]
+    def withdraw(self, entries: Sequence[Entry]) -> None:
+        """Drop entries that wait, because their bodies could not be made or not be recorded."""
+        freed: set[OrderingKey] = set()
+        ready = False
+        # The last first: what could not be recorded is at the ends of its queues.
+        for entry in sorted(entries, key=lambda entry: -entry.id):
+            self._count(entry, -1)
+            ready = ready or entry.id not in self._unprepared
+            self._unprepared.discard(entry.id)
+            freed.update(key for key in entry.keys if self._waiting[key][0] is entry)
+            for key in entry.keys:
+                _remove(self._waiting[key], entry)
+        if ready:
+            gone = {entry.id for entry in entries}
+            self._ready = _without(self._ready, gone)
+            self._ready_staged = _without(self._ready_staged, gone)
         self._release(freed)
-        return before
+        self._find_last(frozenset().union(*(entry.keys for entry in entries)))
 
     def restore(self, dispatch: Dispatch, now: float) -> None:
         """Take a message that was on its way when the outbox was closed; send it again."""
         dispatch.due = now
         self._on_way[dispatch.id] = dispatch
+        self._staged += dispatch.staged_bytes
         for entry in dispatch.entries:
             for key in entry.keys:
                 self._last[key] = max(entry.id, self._last.get(key, 0))
@@ -120,8 +135,12 @@ class Schedule:
     def pack(self) -> list[Dispatch]:
         """Form as many messages as the window and the waiting entries allow."""
         packed = []
-        while self._ready and len(self._on_way) < self._options.window:
-            dispatch = self._pack_one()
+        while len(self._on_way) - self._expired < self._options.window:
+            entries = self._gather()
+            if not entries:
+                break
+            dispatch = Dispatch(self._new_id(), entries)
+            self._busy.update(dispatch.keys)
             self._on_way[dispatch.id] = dispatch
             packed.append(dispatch)
         return packed
@@ -131,17 +150,24 @@ class Schedule:
         entries = [entry for d in dispatches for entry in d.entries]
         for dispatch in dispatches:
             del self._on_way[dispatch.id]
+            self._staged -= dispatch.staged_bytes
             self._free(dispatch.keys)
         for entry in reversed(entries):
+            self._count(entry, 1)
             for key in entry.keys:
                 self._waiting.setdefault(key, deque()).appendleft(entry)
         for entry in entries:
-            self._offer(entry, self._ready)
+            self._offer(entry, self._heap(entry))
 
     def waiting(self) -> list[Entry]:
         """All entries that are not in a message yet, in the order of issue."""
         found = {entry.id: entry for queue in self._waiting.values() for entry in queue}
         return [found[entry_id] for entry_id in sorted(found)]
+
+    def entries(self) -> list[Entry]:
+        """All entries that are not confirmed yet."""
+        on_way = (entry for dispatch in self._on_way.values() for entry in dispatch.entries)
+        return [*on_way, *self.waiting()]
 
     def on_way(self) -> list[Dispatch]:
         """All messages that are not confirmed yet."""
@@ -150,7 +176,7 @@ class Schedule:
     def sent(self, message_id: str, now: float) -> None:
         """Note a sending that succeeded, so far as the sender can tell."""
         dispatch = self._on_way.get(message_id)
-        if dispatch is None:
+        if dispatch is None or dispatch.expired:
             return
         self._failures.pop(message_id, None)
         dispatch.attempts += 1
@@ -161,7 +187,7 @@ class Schedule:
     def failed(self, message_id: str, now: float) -> None:
         """Note a sending that failed; it is tried again after a pause."""
         dispatch = self._on_way.get(message_id)
-        if dispatch is None:
+        if dispatch is None or dispatch.expired:
             return
         failures = self._failures.get(message_id, 0)
         self._failures[message_id] = failures + 1
@@ -174,6 +200,14 @@ class Schedule:
         if dispatch is not None:
             dispatch.missed = True
             self.failed(message_id, now)
+
+    def expire(self, dispatch: Dispatch) -> None:
+        """Send a message no more, because it is too old. It no longer counts in the window, but
+        holds its keys: what comes behind it must not overtake it."""
+        dispatch.expired = True
+        dispatch.due = float("inf")
+        self._expired += 1
+        self._staged -= dispatch.staged_bytes
 
     def size_of(self, message_id: str) -> int:
         """How many operations a message holds; 0 if it is not on its way."""
@@ -190,6 +224,10 @@ class Schedule:
         if dispatch is None:
             return None
         self._failures.pop(message_id, None)
+        if dispatch.expired:
+            self._expired -= 1
+        else:
+            self._staged -= dispatch.staged_bytes
         self._forget_last(dispatch.entries)
         self._free(dispatch.keys)
         self._release(dispatch.keys)
@@ -218,18 +256,18 @@ class Schedule:
         times = [d.due for d in self._on_way.values() if d.due != float("inf")]
         return min(times, default=None)
 
-    def pending(self) -> dict[OrderingKey, int]:
+    def pending(self) -> Mapping[OrderingKey, int]:
         """The last unconfirmed entry of every ordering key that has one."""
         return self._last
 
-    def _pack_one(self) -> Dispatch:
+    def _gather(self) -> list[Entry]:
+        """Take the entries of the next message out of their queues."""
         entries: list[Entry] = []
-        claimed: set[OrderingKey] = set()
         size = 0
         # Entries that may go with this message because it holds their predecessors.
         following: list[tuple[int, Entry]] = []
         while len(entries) < self._options.operations:
-            heap = min((h for h in (self._ready, following) if h), default=None)
+            heap = self._next_heap(following)
             if heap is None:
                 break
             entry = heap[0][1]
@@ -240,13 +278,27 @@ class Schedule:
             heapq.heappop(heap)
             entries.append(entry)
             size += entry.size
-            claimed |= entry.keys
             self._take(entry, following)
-        self._busy.update(claimed)
-        return Dispatch(self._new_id(), entries)
+        return entries
+
+    def _next_heap(self, following: list[tuple[int, Entry]]) -> list[tuple[int, Entry]] | None:
+        """The heap with the next entry that may leave; None if there is no such entry."""
+        # One that is dropped here is offered again when this message is confirmed.
+        while following and not self._may_stage(following[0][1]):
+            heapq.heappop(following)
+        heaps = [heap for heap in (self._ready, following) if heap]
+        if self._ready_staged and self._may_stage(self._ready_staged[0][1]):
+            heaps.append(self._ready_staged)
+        return min(heaps, default=None)
+
+    def _may_stage(self, entry: Entry) -> bool:
+        size = entry.staged_bytes
+        return not size or not self._staged or self._staged + size <= self._options.staged_bytes
 
     def _take(self, entry: Entry, following: list[tuple[int, Entry]]) -> None:
         """Take ``entry`` out of its queues; what comes next there may follow it at once."""
+        self._count(entry, -1)
+        self._staged += entry.staged_bytes
         for key in entry.keys:
             self._waiting[key].popleft()
         successors: dict[int, Entry] = {}
@@ -268,7 +320,7 @@ class Schedule:
             elif queue is not None:
                 del self._waiting[key]
         for head in heads.values():
-            self._offer(head, self._ready)
+            self._offer(head, self._heap(head))
 
     def _offer(self, entry: Entry, heap: list[tuple[int, Entry]]) -> None:
         """Put ``entry`` on ``heap`` if it is first for all its keys and none of them is busy."""
@@ -277,13 +329,30 @@ class Schedule:
         if all(self._waiting[key][0] is entry for key in entry.keys):
             heapq.heappush(heap, (entry.id, entry))
 
-    def _before(self, key: OrderingKey, entry_id: int) -> int:
-        """The last entry of ``key`` before another that waits or is on its way; 0 if none is."""
-        waiting = [e.id for e in self._waiting[key] if e.id < entry_id]
-        if waiting:
-            return waiting[-1]
-        on_way = (e.id for d in self._on_way.values() for e in d.entries if key in e.keys)
-        return max(on_way, default=0)
+    def _heap(self, entry: Entry) -> list[tuple[int, Entry]]:
+        return self._ready_staged if entry.staged_bytes else self._ready
+
+    def _count(self, entry: Entry, sign: int) -> None:
+        """Count an entry that begins (1) or ceases (-1) to wait."""
+        self.operations += sign
+        if entry.id not in self._unprepared:
+            self.bytes += sign * entry.size
+
+    def _find_last(self, keys: Iterable[OrderingKey]) -> None:
+        """Find the last unconfirmed entry of ``keys`` anew."""
+        on_way = set()
+        for key in keys:
+            if queue := self._waiting.get(key):
+                self._last[key] = queue[-1].id
+            else:
+                del self._last[key]
+                on_way.add(key)
+        if on_way.isdisjoint(self._busy):
+            return
+        for dispatch in self._on_way.values():
+            for entry in dispatch.entries:
+                for key in entry.keys & on_way:
+                    self._last[key] = max(entry.id, self._last.get(key, 0))
 
     def _free(self, keys: Iterable[OrderingKey]) -> None:
         self._busy.subtract(keys)
@@ -299,3 +368,16 @@ class Schedule:
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (1.0 + self._jitter() / 4)
+
+
+def _remove(queue: deque[Entry], entry: Entry) -> None:
+    if queue[-1] is entry:
+        queue.pop()
+    else:
+        queue.remove(entry)
+
+
+def _without(heap: list[tuple[int, Entry]], gone: set[int]) -> list[tuple[int, Entry]]:
+    left = [item for item in heap if item[0] not in gone]
+    heapq.heapify(left)
+    return left

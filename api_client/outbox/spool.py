@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from api_client.contract.checks import check_size
@@ -59,12 +59,16 @@ class Spool:
         for blob in blobs:
             blob.path.unlink(missing_ok=True)
 
-    def keep_only(self, entry_ids: set[int]) -> None:
-        """Remove files that a killed client wrote without having accepted their saves."""
+    def keep_only(self, wanted: Callable[[int], bool]) -> None:
+        """Remove files that a killed client wrote without having accepted their saves.
+
+        Parameters:
+            wanted: whether the save with this place was accepted.
+        """
         if self._folder is None or not self._folder.is_dir():
             return
         for path in self._folder.iterdir():
-            if path.name not in {str(entry_id) for entry_id in entry_ids}:
+            if not (path.name.isdecimal() and wanted(int(path.name))):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:

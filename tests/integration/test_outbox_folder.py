@@ -77,7 +77,7 @@ def test_two_living_clients_have_a_file_each(site: Site, folder: Path) -> None:
         assert len(list(folder.glob("*.outbox"))) == 2
 
 
-def test_a_damaged_file_is_left_and_named_in_the_log(
+def test_a_damaged_file_is_moved_aside_and_named_in_the_log(
     site: Site, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.mkdir()
@@ -85,5 +85,6 @@ def test_a_damaged_file_is_left_and_named_in_the_log(
     damaged.write_bytes(b"not a database")
     with StorageClient(site.broker_url, f"{folder}/") as client, site.worker():
         client.sessions.create(KEY).result(timeout=60)
-    assert str(damaged) in caplog.text
-    assert damaged.read_bytes() == b"not a database"
+    (aside,) = folder.glob("0.outbox.damaged-*")
+    assert str(aside) in caplog.text
+    assert aside.read_bytes() == b"not a database"

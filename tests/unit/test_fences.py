@@ -17,13 +17,16 @@ from api_client.contract.keys import SessionKey
 from api_client.contract.operations import DeleteSession
 from api_client.contract.ordering import OrderingKey
 from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
+from api_client.outbox.changes import Changes
 from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.fences import Fences
 from api_client.outbox.homes import open_homes
-from api_client.outbox.journal import Changes, FileJournal
-from api_client.outbox.outbox import Outbox, OutboxOptions
+from api_client.outbox.journal import FileJournal
+from api_client.outbox.options import OutboxOptions
+from api_client.outbox.outbox import Outbox
 from api_client.outbox.spool import Spool
 from api_client.receipts import Receipt
+from api_client.requests import on
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
 
 A: OrderingKey = ("session", "app", "user", "a")
@@ -103,6 +106,25 @@ def test_one_message_lets_many_reads_pass(fences: Fences) -> None:
     assert [read.count for read in reads] == [1, 1, 1]
 
 
+def test_a_read_that_was_given_up_is_not_called(fences: Fences) -> None:
+    given_up, other = Calls(), Calls()
+    fence = fences.wait({A: 1, B: 2}, given_up)
+    fences.wait({A: 1}, other)
+    assert fence is not None
+    fences.passed([(A, 1)])
+    fences.drop(fence)
+    fences.passed([(B, 2)])
+    assert (given_up.count, other.count) == (0, 1)
+
+
+def test_one_that_has_passed_can_be_given_up_too(fences: Fences, passed: Calls) -> None:
+    fence = fences.wait({A: 1}, passed)
+    assert fence is not None
+    fences.passed([(A, 1)])
+    fences.drop(fence)
+    assert passed.count == 1
+
+
 class HeldTransport:
     """A transport that keeps what it is given; the test answers when it likes."""
 
@@ -150,14 +172,14 @@ def outbox(transport: HeldTransport) -> Iterator[Outbox]:
 
 
 def write(outbox: Outbox, key: OrderingKey) -> Receipt[object]:
-    receipt: Receipt[object] = Receipt(PATIENCE)
-    outbox.submit(b"{}", frozenset({key}), receipt, bytes, 0)
+    receipt: Receipt[object] = Receipt(PATIENCE, bytes)
+    outbox.submit(b"{}", frozenset({key}), receipt, 0)
     return receipt
 
 
 def read(outbox: Outbox, key: OrderingKey) -> Receipt[object]:
-    receipt: Receipt[object] = Receipt(PATIENCE)
-    outbox.ask(b"{}", lambda other: other == key, receipt, bytes, PATIENCE)
+    receipt: Receipt[object] = Receipt(PATIENCE, bytes)
+    outbox.ask(b"{}", on(key), receipt, PATIENCE)
     return receipt
 
 
@@ -186,8 +208,8 @@ def test_a_refused_save_does_not_let_a_query_overtake_the_writes_before_it(
         asked.wait(PATIENCE)
         raise OSError("the file has gone")
 
-    saving: Receipt[object] = Receipt(PATIENCE)
-    outbox.submit_spooled(unreadable, frozenset({A}), saving, bytes, 0)
+    saving: Receipt[object] = Receipt(PATIENCE, bytes)
+    outbox.submit_spooled(unreadable, frozenset({A}), saving, 0)
     answer = read(outbox, A)
 
     # When the save fails,

@@ -16,7 +16,7 @@ def inquiries() -> Inquiries:
 
 
 def inquiry(name: str = "q", deadline: float = 100.0) -> Inquiry:
-    return Inquiry(name, b"{}", Receipt(1.0), bytes, deadline)
+    return Inquiry(name, b"{}", Receipt(1.0), deadline)
 
 
 def test_a_query_that_waits_for_writes_is_not_sent(inquiries: Inquiries) -> None:

@@ -24,11 +24,14 @@ from api_client.contract.keys import SessionKey
 from api_client.contract.limits import MAX_JSON_DEPTH
 from api_client.contract.operations import AppendEvents, DeleteSession
 from api_client.contract.outcomes import Outcome, WriteReply
-from api_client.contract.records import Event
+from api_client.contract.records import Event, new_id
+from api_client.outbox.changes import Changes
 from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.homes import Home, open_homes
-from api_client.outbox.journal import Changes, FileJournal, MemoryJournal, StoredOperation
-from api_client.outbox.outbox import Outbox, OutboxOptions
+from api_client.outbox.journal import FileJournal, MemoryJournal, StoredOperation
+from api_client.outbox.locks import in_use
+from api_client.outbox.options import OutboxOptions
+from api_client.outbox.outbox import Outbox
 from api_client.outbox.spool import Spool
 from api_client.receipts import Receipt
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
@@ -69,7 +72,12 @@ def entry(number: int, body: bytes = b"{}") -> Entry:
 
 def found_in(path: Path) -> Sequence[StoredOperation]:
     with closing(FileJournal(path)) as opened:
-        return opened.load()
+        return operations_in(opened)
+
+
+def operations_in(journal: FileJournal) -> Sequence[StoredOperation]:
+    everything = [*journal.packed(), *journal.waiting(0, 1000, 1 << 30)]
+    return sorted(everything, key=lambda stored: stored.id)
 
 
 class TestWhatLasts:
@@ -152,7 +160,7 @@ class TestWhatLasts:
         journal = MemoryJournal()
         journal.commit(Changes(added=[entry(1)]))
         assert not journal.durable
-        assert journal.load() == ()
+        assert [*journal.packed()] == journal.waiting(0, 1, 1) == []
 
 
 class TestOneClientAtATime:
@@ -166,7 +174,7 @@ class TestOneClientAtATime:
         with pytest.raises(Unavailable):
             FileJournal(path)
         journal.commit(Changes(added=[entry(1)]))
-        assert [op.id for op in journal.load()] == [1]
+        assert [op.id for op in operations_in(journal)] == [1]
         with pytest.raises(Unavailable):
             FileJournal(path)
 
@@ -206,56 +214,82 @@ class TestOneClientAtATime:
 
 
 class TestFilesThatCannotBeOpened:
-    @pytest.fixture
-    def filled(self, path: Path) -> bytes:
-        """A healthy outbox of many pages."""
-        with closing(FileJournal(path)) as opened:
-            opened.commit(Changes(added=[entry(n, b"x" * 900) for n in range(1, 100)]))
-        return path.read_bytes()
-
-    @pytest.mark.parametrize(
-        "content", [b"not a database at all", b"SQLite format 3\x00" + b"\xff" * 5000]
-    )
-    def test_a_file_that_is_no_database_is_left_as_it_is(self, path: Path, content: bytes) -> None:
-        path.write_bytes(content)
-        with pytest.raises(Unavailable, match=r"outbox\.db cannot be opened") as caught:
-            FileJournal(path)
-        assert caught.value.field == "outbox"
-        assert path.read_bytes() == content
-
-    def test_a_damaged_outbox_is_left_as_it_is(self, path: Path, filled: bytes) -> None:
-        damaged = filled[:4096] + b"\xff" * (len(filled) - 4096)
-        path.write_bytes(damaged)
-        with pytest.raises(Unavailable, match=r"outbox\.db"):
-            found_in(path)
-        assert path.read_bytes() == damaged
-
-    def test_an_outbox_cut_short_is_left_as_it_is(self, path: Path, filled: bytes) -> None:
-        path.write_bytes(filled[: len(filled) // 2])
-        with pytest.raises(Unavailable, match=r"outbox\.db"):
-            found_in(path)
-        assert path.read_bytes() == filled[: len(filled) // 2]
-
-    def test_an_outbox_of_a_later_release_is_refused(self, path: Path, filled: bytes) -> None:
+    def test_an_outbox_of_a_later_release_is_refused_and_left_as_it_is(self, path: Path) -> None:
+        FileJournal(path).close()
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version=2")
-        with pytest.raises(Unavailable, match=r"later release \(format 2\)"):
+        before = path.read_bytes()
+        with pytest.raises(Unavailable, match=r"later release \(format 2\)") as caught:
             FileJournal(path)
+        assert caught.value.field == "outbox"
+        assert path.read_bytes() == before
+
+    def test_a_database_of_somebody_elses_is_refused_and_left_as_it_is(self, path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE theirs (x)")
+        before = path.read_bytes()
+        with pytest.raises(Unavailable, match="not an outbox"):
+            FileJournal(path)
+        assert path.read_bytes() == before
 
     def test_after_a_failure_the_file_is_not_locked(self, path: Path) -> None:
-        path.write_bytes(b"not a database at all")
+        path.mkdir()
         for _ in range(2):
             with pytest.raises(Unavailable, match="cannot be opened"):
                 FileJournal(path)
-
-    def test_a_folder_in_its_place_is_refused(self, path: Path) -> None:
-        path.mkdir()
-        with pytest.raises(Unavailable, match="cannot be opened"):
-            FileJournal(path)
+        assert not in_use(path)
 
     def test_a_missing_folder_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(Unavailable, match="cannot be opened"):
             FileJournal(tmp_path / "missing" / "outbox.db")
+
+    def test_to_look_whether_one_is_in_use_makes_nothing(self, tmp_path: Path) -> None:
+        assert not in_use(tmp_path / "outbox.db")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestDisk:
+    """A drained outbox gives the disk back."""
+
+    COUNT = 30_000
+
+    @pytest.fixture
+    def drained(self, journal: FileJournal) -> FileJournal:
+        """An outbox that was large, and now holds one operation."""
+        entries = [entry(n, b"x" * 900) for n in range(1, self.COUNT)]
+        done = Dispatch("m1", entries)
+        journal.commit(Changes(added=entries, packed=[done]))
+        journal.commit(Changes(added=[entry(self.COUNT)], confirmed=[done]))
+        return journal
+
+    def test_idle_steps_give_back_all_but_a_little(self, drained: FileJournal, path: Path) -> None:
+        steps = 1
+        while drained.tidy():
+            steps += 1
+        assert steps > 3, "one step is short"
+        drained.close()
+        assert path.stat().st_size < 5_000_000
+        assert [op.id for op in found_in(path)] == [self.COUNT]
+
+    def test_closing_an_empty_one_leaves_next_to_nothing(
+        self, drained: FileJournal, path: Path
+    ) -> None:
+        drained.commit(Changes(dropped=[entry(self.COUNT)]))
+        drained.close()
+        assert path.stat().st_size < 50_000
+        assert not Path(f"{path}-wal").exists()
+
+    def test_the_log_beside_it_becomes_small(self, drained: FileJournal, path: Path) -> None:
+        log = Path(f"{path}-wal")
+        assert log.stat().st_size > 20_000_000
+        # The second writer after a checkpoint begins the log anew.
+        drained.commit(Changes(added=[entry(1)]))
+        drained.commit(Changes(added=[entry(2)]))
+        assert log.stat().st_size < 5_000_000
+
+    def test_a_small_outbox_is_let_be(self, journal: FileJournal) -> None:
+        journal.commit(Changes(added=[entry(1)]))
+        assert not journal.tidy()
 
 
 class TestPrivacy:
@@ -331,7 +365,7 @@ class TestGoingOnAfterARestart:
     ) -> None:
         # The ledger compares bytes; other ones would be refused as another message.
         entries = [entry(n, DELETE) for n in range(1, 12)]
-        sent = Dispatch("0192f3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6", entries)
+        sent = Dispatch(new_id(), entries)
         journal.commit(Changes(added=entries, packed=[sent]))
         journal.close()
         with self.reopened(path, transport):
@@ -379,27 +413,27 @@ def test_bytes_stay_beside_the_outbox_until_it_is_recorded_that_nobody_needs_the
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A client killed in between would send the message again, and find nothing to send with it.
-    monkeypatch.setattr("api_client.outbox.pump._JOURNAL_PAUSE", 0.01)
+    monkeypatch.setattr("api_client.outbox.recorder._PAUSE", 0.01)
     spooled = path.parent / "spool" / "1"
     journal, spool, transport = (
         FullWhileForgetting(path),
         Spool(spooled.parent),
         AnsweringTransport(),
     )
-    outbox = Outbox([(Home(journal, spool), ())], transport, OutboxOptions())
+    outbox = Outbox([Home(journal, spool)], transport, OutboxOptions())
 
     def prepare(row: int, spool: Spool) -> tuple[bytes, BlobFile]:
         return DELETE, spool.write(row, [b"large"])
 
-    receipt: Receipt[bytes] = Receipt(PATIENCE)
-    outbox.submit_spooled(prepare, frozenset({("session", "a", "u", "s")}), receipt, bytes, 0)
+    receipt: Receipt[bytes] = Receipt(PATIENCE, bytes)
+    outbox.submit_spooled(prepare, frozenset({("session", "a", "u", "s")}), receipt, 0)
     assert receipt.result() == b"1"
     assert journal.refused.wait(PATIENCE)
     assert spooled.read_bytes() == b"large"
 
     journal.room.set()
-    later: Receipt[bytes] = Receipt(PATIENCE)
-    outbox.submit(DELETE, frozenset({("session", "a", "u", "s")}), later, bytes, 0)
+    later: Receipt[bytes] = Receipt(PATIENCE, bytes)
+    outbox.submit(DELETE, frozenset({("session", "a", "u", "s")}), later, 0)
     later.result()
     outbox.close(PATIENCE)
     assert not spooled.exists()

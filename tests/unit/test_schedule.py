@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from itertools import count
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -18,15 +19,19 @@ from hypothesis.stateful import (
 )
 
 from api_client.contract import codec
+from api_client.contract.operations import BlobReference
 from api_client.contract.ordering import OrderingKey
 from api_client.contract.records import new_id
 from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.schedule import Schedule, ScheduleOptions
+from api_client.transport.base import BlobFile
 
 #: Jitter adds at most a quarter.
 JITTER = 1.25
 #: The ordering keys of an entry: one to three, so that entries meet often.
 NAMES = st.sets(st.sampled_from("abc"), min_size=1)
+#: What the messages of the account may together refer to.
+STAGED_BYTES = 10
 
 
 def keys(names: Iterable[str]) -> frozenset[OrderingKey]:
@@ -43,6 +48,15 @@ def schedule(*entries: Entry, jitter: float = 0.0, **options: float) -> Schedule
     for one in entries:
         made.add(one)
     return made
+
+
+def blob(size: int) -> BlobFile:
+    return BlobFile(Path("blob"), BlobReference("0" * 64, size))
+
+
+def saving(number: int, names: str, size: int) -> Entry:
+    """An entry with so many bytes beside its message."""
+    return Entry(number, keys(names), b"{}", spooled=blob(size))
 
 
 def ids(dispatches: Iterable[Dispatch]) -> list[list[int]]:
@@ -131,6 +145,54 @@ class TestPacking:
         assert made.confirm(new_id(), now=0) is None
 
 
+class TestBytesBesideMessages:
+    def test_messages_on_their_way_refer_to_no_more_than_is_allowed(self) -> None:
+        made = schedule(
+            *(saving(n, chr(96 + n), 4) for n in range(1, 5)), staged_bytes=10, operations=1
+        )
+        first, second = made.pack()
+        assert ids([first, second]) == [[1], [2]]
+        made.confirm(second.id, now=0)
+        assert ids(made.pack()) == [[3]]
+
+    def test_one_message_refers_to_no_more_either(self) -> None:
+        made = schedule(saving(1, "a", 6), saving(2, "a", 6), staged_bytes=10)
+        (first,) = made.pack()
+        assert ids([first]) == [[1]]
+        made.confirm(first.id, now=0)
+        assert ids(made.pack()) == [[2]]
+
+    def test_one_that_alone_exceeds_it_leaves_when_no_other_is_on_its_way(self) -> None:
+        made = schedule(saving(1, "a", 1), saving(2, "b", 99), staged_bytes=10)
+        (first,) = made.pack()
+        assert ids([first]) == [[1]]
+        made.confirm(first.id, now=0)
+        assert ids(made.pack()) == [[2]]
+
+    def test_operations_without_such_bytes_do_not_wait_for_them(self) -> None:
+        made = schedule(saving(1, "a", 8), saving(2, "b", 8), entry(3, "c"), staged_bytes=10)
+        assert ids(made.pack()) == [[1, 3]]
+
+    def test_what_follows_one_that_waits_stays_behind_it(self) -> None:
+        made = schedule(
+            entry(1, "a"), saving(2, "b", 8), saving(3, "a", 8), entry(4, "a"), staged_bytes=10
+        )
+        (first,) = made.pack()
+        assert ids([first]) == [[1, 2]]
+        made.confirm(first.id, now=0)
+        assert ids(made.pack()) == [[3, 4]]
+
+    def test_what_is_taken_back_or_restored_counts_like_the_rest(self) -> None:
+        made = schedule(saving(1, "a", 8), staged_bytes=10)
+        made.unpack(made.pack())
+        (first,) = made.pack()
+        again = schedule(saving(2, "b", 8), staged_bytes=10)
+        again.restore(first, now=0)
+        assert again.pack() == []
+        again.confirm(first.id, now=0)
+        assert ids(again.pack()) == [[2]]
+
+
 class TestEntriesWithoutBody:
     def test_one_holds_its_place(self) -> None:
         saving = entry(1, "a", b"")
@@ -167,14 +229,14 @@ class TestEntriesWithoutBody:
     def test_a_withdrawn_one_lets_the_next_pass(self) -> None:
         saving = entry(1, "ab", b"")
         made = schedule(saving, entry(2, "a"), entry(3, "b"))
-        made.withdraw(saving)
+        made.withdraw([saving])
         assert ids(made.pack()) == [[2, 3]]
 
     def test_a_withdrawn_one_in_the_middle_changes_nothing_before_it(self) -> None:
         saving = entry(2, "a", b"")
         made = schedule(entry(1, "a"), saving, entry(3, "a"))
         (first,) = made.pack()
-        made.withdraw(saving)
+        made.withdraw([saving])
         assert made.pack() == []
         made.confirm(first.id, now=0)
         assert ids(made.pack()) == [[3]]
@@ -196,7 +258,7 @@ class TestFailedRecording:
         refused = entry(1, "a")
         made = schedule(refused)
         made.unpack(made.pack())
-        made.withdraw(refused)
+        made.withdraw([refused])
         made.add(entry(2, "a"))
         assert ids(made.pack()) == [[2]]
         assert made.waiting() == []
@@ -205,8 +267,7 @@ class TestFailedRecording:
         kept, refused, refused_too = entry(1, "a"), entry(2, "a"), entry(3, "ab")
         made = schedule(kept, refused, refused_too)
         made.unpack(made.pack())
-        made.withdraw(refused)
-        made.withdraw(refused_too)
+        made.withdraw([refused, refused_too])
         assert ids(made.pack()) == [[1]]
 
 
@@ -243,7 +304,7 @@ class TestPending:
         saving = entry(2, "ab", b"")
         made = schedule(entry(1, "a"), saving)
         made.pack()
-        made.withdraw(saving)
+        made.withdraw([saving])
         assert made.pending() == {("a",): 1}
 
 
@@ -371,7 +432,10 @@ class ScheduleMachine(RuleBasedStateMachine):
     )
     def begin(self, window: int, operations: int, message_bytes: int) -> None:
         self.options = ScheduleOptions(
-            window=window, operations=operations, message_bytes=message_bytes
+            window=window,
+            operations=operations,
+            message_bytes=message_bytes,
+            staged_bytes=STAGED_BYTES,
         )
         self.schedule = Schedule(self.options, new_id)
 
@@ -394,10 +458,11 @@ class ScheduleMachine(RuleBasedStateMachine):
         one.body = one.body or b"x" * size
 
     @precondition(lambda self: self.unprepared())
-    @rule(pick=st.integers(0))
-    def body_is_noted(self, pick: int) -> None:
+    @rule(pick=st.integers(0), staged=st.integers(1, 2 * STAGED_BYTES))
+    def body_is_noted(self, pick: int, staged: int) -> None:
         one = self.picked(self.unprepared(), pick)
         one.body = one.body or b"x"
+        one.spooled = blob(staged)
         self.schedule.prepared(one)
         self.noted.add(one.id)
         self.fresh.append(one)
@@ -406,7 +471,7 @@ class ScheduleMachine(RuleBasedStateMachine):
     @rule(pick=st.integers(0))
     def body_cannot_be_made(self, pick: int) -> None:
         one = self.picked(self.unprepared(), pick)
-        self.schedule.withdraw(one)
+        self.schedule.withdraw([one])
         del self.live[one.id]
 
     @rule()
@@ -416,13 +481,15 @@ class ScheduleMachine(RuleBasedStateMachine):
             self.sending.add(dispatch.id)
         self.fresh.clear()
         if len(self.on_way) < self.options.window:
-            assert self.eligible() == [], "nothing is held back without need"
+            assert not any(map(self.may_be_staged, self.eligible())), (
+                "none is held back for nothing"
+            )
 
     @rule()
     def turn_that_cannot_be_recorded(self) -> None:
         self.schedule.unpack(self.pack())
+        self.schedule.withdraw(self.fresh)
         for one in self.fresh:
-            self.schedule.withdraw(one)
             del self.live[one.id]
             self.noted.discard(one.id)
         self.fresh.clear()
@@ -492,6 +559,17 @@ class ScheduleMachine(RuleBasedStateMachine):
         assert {d.id for d in self.schedule.on_way()} == set(self.on_way)
 
     @invariant()
+    def what_waits_is_counted(self) -> None:
+        waiting = self.schedule.waiting()
+        assert self.schedule.operations == len(waiting)
+        assert self.schedule.bytes == sum(one.size for one in waiting if one.id in self.noted)
+
+    @invariant()
+    def bytes_beside_messages_are_bounded(self) -> None:
+        sizes = [one.staged_bytes for d in self.on_way.values() for one in d.entries]
+        assert sum(sizes) <= STAGED_BYTES or sum(map(bool, sizes)) == 1
+
+    @invariant()
     def the_last_of_each_key_is_known(self) -> None:
         last: dict[OrderingKey, int] = {}
         for id_, one in sorted(self.live.items()):
@@ -532,11 +610,20 @@ class ScheduleMachine(RuleBasedStateMachine):
     def unprepared(self) -> list[Entry]:
         return [one for id_, one in sorted(self.live.items()) if id_ not in self.noted]
 
-    def eligible(self) -> list[int]:
-        """What could leave now: noted, first of all its keys, and none of them on its way."""
-        return [
-            id_ for id_, one in self.live.items() if id_ in self.noted and not self.held_back(one)
+    def eligible(self) -> list[Entry]:
+        """What could leave now: noted, first of all its keys, and none of them on its way. Of
+        those with bytes beside, the first: the others wait for it."""
+        found = [
+            one
+            for id_, one in sorted(self.live.items())
+            if id_ in self.noted and not self.held_back(one)
         ]
+        staged = [one for one in found if one.staged_bytes]
+        return [one for one in found if not one.staged_bytes] + staged[:1]
+
+    def may_be_staged(self, one: Entry) -> bool:
+        on_way = sum(dispatch.staged_bytes for dispatch in self.on_way.values())
+        return not one.staged_bytes or not on_way or on_way + one.staged_bytes <= STAGED_BYTES
 
     def held_back(self, one: Entry) -> bool:
         on_way = any(one is other for d in self.on_way.values() for other in d.entries)

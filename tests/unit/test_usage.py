@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from api_client.contract.errors import OutboxFull
+from api_client.outbox.options import OutboxOptions
 from api_client.outbox.usage import Usage
 
 PATIENCE = 10.0
@@ -143,3 +144,15 @@ def test_a_caller_who_waited_in_vain_is_refused() -> None:
     with pytest.raises(OutboxFull):
         usage.reserve(1, block=0.01)
     assert usage.operations == 1
+
+
+def test_a_file_may_hold_more_than_the_memory() -> None:
+    options = OutboxOptions()
+    assert options.limits(durable=False) == (100_000, 256 * 1024**2)
+    assert options.limits(durable=True) == (10_000_000, 4 * 1024**3)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_limits_that_are_given_hold_for_both(durable: bool) -> None:
+    assert OutboxOptions(7).limits(durable=durable)[0] == 7
+    assert OutboxOptions(max_bytes=9).limits(durable=durable)[1] == 9

@@ -25,6 +25,7 @@ from api_client.contract.operations import (
     CreateSession,
     DeleteArtifact,
     DeleteSession,
+    DiscardDeadLetter,
     ListArtifacts,
     ListSessions,
     ListVersions,
@@ -140,6 +141,11 @@ class TestMessages:
 
     def test_delete(self) -> None:
         assert message("session-delete", "04") == [DeleteSession(key=ANNA)]
+
+    def test_discard_of_a_dead_letter(self) -> None:
+        failed = "0192f3a4-5b6c-7d8e-9fa0-000000000004"
+        discard = DiscardDeadLetter(message_id=failed, position=0)
+        assert message("dead-letter-discard", "08") == [discard]
 
     def test_save_with_inline_bytes(self) -> None:
         (operation,) = message("artifact-save-inline", "05")

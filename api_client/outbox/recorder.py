@@ -1,0 +1,71 @@
+"""Makes a turn's changes last: one transaction in each journal that they concern."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from api_client.outbox.changes import Changes
+from api_client.outbox.homes import Home
+
+log = logging.getLogger(__name__)
+
+#: Seconds to pause after a journal could not be written or read.
+_PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of the changes to one home: they last, or ``error`` says why not."""
+
+    home: Home
+    changes: Changes
+    error: Exception | None = None
+
+
+class Recorder:
+    """Gathers changes, and commits them.
+
+    Attributes:
+        changes: what is to be recorded next.
+        resumes_at: when to try again after a failure, on the pump's clock.
+    """
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+        self.resumes_at = float("-inf")
+        self._in_trouble: set[Home] = set()
+
+    def commit(self, now: float) -> list[Recorded]:
+        """Record what was gathered; what could not be is no longer gathered."""
+        changes, self.changes = self.changes, Changes()
+        found = []
+        for home in changes.homes:
+            assert isinstance(home, Home)
+            part = changes.of(home)
+            try:
+                home.journal.commit(part)
+            except Exception as error:
+                self.failed(home, error, now)
+                found.append(Recorded(home, part, error))
+            else:
+                self._succeeded(home)
+                found.append(Recorded(home, part))
+        return found
+
+    def failed(self, home: Home, error: Exception, now: float) -> None:
+        """Note that a journal could not be used; say so if that is news."""
+        self.resumes_at = now + _PAUSE
+        if home not in self._in_trouble:
+            self._in_trouble.add(home)
+            log.error(
+                "the outbox %s cannot be used: %s; new operations are refused until it can, "
+                "those accepted before wait",
+                home.journal.name,
+                error,
+            )
+
+    def _succeeded(self, home: Home) -> None:
+        if home in self._in_trouble:
+            self._in_trouble.remove(home)
+            log.warning("the outbox %s can be used again", home.journal.name)

@@ -1,0 +1,72 @@
+"""Where a stack under attack is found, and how large it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults import mutations, orders
+from tests.support.documents import ROOT
+
+
+@dataclass(frozen=True)
+class SiteOptions:
+    """How large the stack is, and what runs on it.
+
+    Attributes:
+        seed: of the workload.
+        workers, concurrency: worker processes, and pool processes of each.
+        clients: client processes.
+        publishers: processes that publish with plain Celery, without an outbox.
+        rate: operations a second of each client.
+        mix: which operations; see `tests.faults.workload`.
+        drain: seconds that clients get to drain.
+        mutant: the protection that is switched off, if any.
+    """
+
+    seed: int = 1
+    workers: int = 2
+    concurrency: int = 2
+    clients: int = 2
+    publishers: int = 0
+    rate: float = 150.0
+    mix: str = "all"
+    drain: float = 60.0
+    mutant: str = ""
+
+
+@dataclass
+class Place:
+    """What processes need to know to take part.
+
+    Attributes:
+        folder: for data, logs and histories.
+        options: the stack's size.
+        database_url: the database.
+        url_for_clients, url_for_workers: the broker, through a proxy for each.
+    """
+
+    folder: Path
+    options: SiteOptions
+    database_url: str = ""
+    url_for_clients: str = ""
+    url_for_workers: str = ""
+
+    @property
+    def artifacts(self) -> Path:
+        """The blob store's folder."""
+        return self.folder / "artifacts"
+
+    @property
+    def orders(self) -> Path:
+        """The folder for orders to processes."""
+        return self.folder / "orders"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What workers and clients alike are given."""
+        return {
+            "PYTHONPATH": str(ROOT),
+            orders.FOLDER_VARIABLE: str(self.orders),
+            mutations.VARIABLE: self.options.mutant,
+        }

@@ -28,10 +28,14 @@ def make_app(settings: Settings) -> Celery:
     register(
         codec.RESULT_SERIALIZER, codec.encode_body, msgspec.json.decode, codec.RESULT_CONTENT_TYPE
     )
-    app = Celery("zdk-storage", broker=settings.broker_url, backend=settings.results)
+    app = Celery("zdk-storage", broker=settings.broker_url, backend=_backend(settings.results))
     app.conf.update(_delivery(settings) | _connections(settings) | _content(settings))
     _remove_builtin_tasks(app)
     return app
+
+
+def _backend(url: str) -> str:
+    return f"worker.results:ResultBackend+{url}" if url.startswith(("redis:", "rediss:")) else url
 
 
 def _remove_builtin_tasks(app: Celery) -> None:
@@ -94,6 +98,7 @@ def _connections(settings: Settings) -> dict[str, object]:
         "redis_socket_keepalive": True,
         "redis_backend_health_check_interval": 25,
         "result_expires": settings.result_expires,
+        "result_backend_transport_options": {"retry_policy": {"max_retries": 3}},
     }
 
 

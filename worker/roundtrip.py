@@ -10,17 +10,13 @@ from celery import Celery
 from celery.exceptions import TimeoutError as CeleryTimeout
 
 from api_client.contract import codec
-from api_client.contract.errors import NotFound
-from api_client.contract.keys import SessionKey
-from api_client.contract.operations import DeleteSession, MessageStatus
+from api_client.contract.operations import DiscardDeadLetter, MessageStatus
 from api_client.contract.outcomes import QueryReply, WriteReply
 from api_client.contract.records import new_id
 
-_APP = "zdk-doctor"
-
 
 def round_trip(app: Celery, *, timeout: float) -> str:
-    """Delete a session that cannot exist, and ask for that message's status.
+    """Discard a dead letter that cannot exist, and ask for that message's status.
 
     Nothing is written but the message's row in the ledger.
 
@@ -34,11 +30,11 @@ def round_trip(app: Celery, *, timeout: float) -> str:
     begun = time.monotonic()
     deadline = begun + timeout
     message_id = new_id()
-    delete = codec.encode_operation(DeleteSession(key=SessionKey(_APP, _APP, message_id)))
-    body = codec.encode_message(message_id, [delete])
+    discard = DiscardDeadLetter(message_id=message_id, position=0)
+    body = codec.encode_message(message_id, [codec.encode_operation(discard)])
     reply = codec.decode(_ask(app, codec.WRITE_TASK, body, deadline), WriteReply)
     error = reply.outcomes[0].error if reply.outcomes else reply.error
-    if error is None or error.code != NotFound.code:
+    if error is not None:
         raise RuntimeError(f"a worker answered a test message with {error}")
     query = codec.encode_query(MessageStatus(message_ids=[message_id]))
     answer = codec.decode(_ask(app, codec.READ_TASK, query, deadline), QueryReply)
@@ -49,7 +45,7 @@ def round_trip(app: Celery, *, timeout: float) -> str:
 
 def _ask(app: Celery, task: str, body: bytes, deadline: float) -> bytes:
     left = max(0.0, deadline - time.monotonic())
-    result: Any = app.send_task(task, args=(msgspec.Raw(body),), queue=task, expires=left + 60)
+    result: Any = app.send_task(task, args=(msgspec.Raw(body),), queue=task)
     try:
         return codec.encode(result.get(timeout=left))
     except CeleryTimeout:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import json
 import lzma
 import sys
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -398,16 +397,20 @@ def test_nobody_gets_an_answer_from_a_worker(victim: Victim) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are told by Linux only")
 @pytest.mark.parametrize(
-    ("name", "bomb"),
+    ("name", "compress"),
     [
-        ("application/x-gzip", gzip.compress(bytes(BOMB_BYTES))),
-        ("gzip", gzip.compress(bytes(BOMB_BYTES))),
-        ("zlib", zlib.compress(bytes(BOMB_BYTES))),
-        ("bzip2", bz2.compress(bytes(BOMB_BYTES))),
-        ("lzma", lzma.compress(bytes(BOMB_BYTES))),
+        # What kombu calls gzip is zlib.
+        ("application/x-gzip", zlib.compress),
+        ("gzip", zlib.compress),
+        ("zlib", zlib.compress),
+        ("bzip2", bz2.compress),
+        ("lzma", lzma.compress),
     ],
 )
-def test_nothing_is_decompressed(victim: Victim, name: str, bomb: bytes) -> None:
+def test_nothing_is_decompressed(
+    victim: Victim, name: str, compress: Callable[[bytes], bytes]
+) -> None:
+    bomb = compress(bytes(BOMB_BYTES))
     assert len(bomb) < 60_000
     processes = [victim.pid, *(child.pid for child in psutil.Process(victim.pid).children())]
     for pid in processes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
@@ -19,6 +21,14 @@ SCHEDULES = int(os.environ.get("ZDK_SCHEDULES", "10000"))
 #: Parts that run side by side.
 _PARTS = 4
 _BYTES = 160
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    # What goes wrong here is not worth a line in a log, and ten thousand times that takes long.
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.timeout(3600)

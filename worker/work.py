@@ -12,7 +12,8 @@ import msgspec
 from api_client.contract import codec
 from api_client.contract.checks import check_count
 from api_client.contract.codec import Message
-from api_client.contract.errors import StorageError, to_record
+from api_client.contract.errors import StorageError, TooLarge, to_record
+from api_client.contract.limits import MAX_EVENTS_PER_MESSAGE
 from api_client.contract.operations import (
     DeleteArtifact,
     DiscardDeadLetter,
@@ -22,6 +23,7 @@ from api_client.contract.operations import (
 from api_client.contract.outcomes import Outcome
 from worker.artifacts import evaluate as artifact_rules
 from worker.sessions import evaluate as session_rules
+from worker.sessions.evaluate import DecodedAppend
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Work:
     def of(cls, message: Message) -> Work:
         """The work that ``message`` asks for; what cannot be decoded is an error in its place."""
         work = cls(message, [decode(raw) for raw in message.operations])
+        _limit_events(work.decoded)
         work.saves = [found for found in work.decoded if isinstance(found, SaveArtifact)]
         return work
 
@@ -82,6 +85,21 @@ def unique(messages: Sequence[Message]) -> dict[str, Work]:
         if message.id not in works:
             works[message.id] = Work.of(message)
     return works
+
+
+def _limit_events(decoded: list[Any]) -> None:
+    """Refuse the appends beyond what one transaction may write."""
+    events = 0
+    for position, operation in enumerate(decoded):
+        if isinstance(operation, DecodedAppend):
+            events += len(operation.events)
+            if events > MAX_EVENTS_PER_MESSAGE:
+                decoded[position] = TooLarge(
+                    f"the message has more than {MAX_EVENTS_PER_MESSAGE:,} events; send the rest "
+                    "in another one",
+                    field="operations",
+                    limit=MAX_EVENTS_PER_MESSAGE,
+                )
 
 
 def _decode(operation: WriteOperation) -> Any:

@@ -40,6 +40,9 @@ MAX_INLINE_BYTES: Final = 64 * KIB
 MAX_EVENTS_PER_APPEND: Final = 1000
 #: Operations in one message.
 MAX_OPERATIONS_PER_MESSAGE: Final = 1000
+#: Events in one message, whatever their operations. Our own client closes a message at 1 MiB, which
+#: holds fewer.
+MAX_EVENTS_PER_MESSAGE: Final = 20_000
 #: Bytes of one operation as JSON; one ``append`` of several events must fit.
 MAX_OPERATION_BYTES: Final = 8 * MIB
 #: Bytes of one message as JSON.

@@ -203,12 +203,14 @@ def _summary(row: Row[Any]) -> dict[str, Any]:
 
 def _table(rows: Iterable[Row[Any]]) -> Table:
     table = Table(box=None)
-    for title in ("id", "failed at", "session", "operation", "code", "error"):
-        table.add_column(title, no_wrap=title in ("id", "failed at", "code"))
+    for title in ("id", "failed at", "session", "operation"):
+        table.add_column(title, no_wrap=title != "session")
+    table.add_column("error", ratio=1)
     for row in rows:
         whose = "/".join(part for part in (row.app, row.user_id, row.session_id) if part)
         failed_at = f"{row.failed_at:%Y-%m-%d %H:%M:%S}"
-        cells = (str(row.pk), failed_at, whose or "-", row.operation or "-", row.code, row.error)
+        error = f"{row.code}: {row.error}"
+        cells = (str(row.pk), failed_at, whose or "-", row.operation or "-", error)
         table.add_row(*map(_plain, cells))
     return table
 

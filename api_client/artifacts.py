@@ -120,7 +120,7 @@ class Artifacts:
         assembly = _Assembly(query, into)
         after = on(artifact_ordering(key))
         receipt = self._requests.read_on(query, after, Artifact, assembly.add, assembly.artifact)
-        receipt.add_done_callback(lambda _: assembly.close())
+        receipt.when_done(lambda _: assembly.close())
         return receipt
 
     def list(

@@ -20,7 +20,7 @@ from api_client.contract.errors import InvalidRequest, Unavailable
 from api_client.contract.limits import MAX_STATUS_IDS
 from api_client.contract.operations import MessageStatus
 from api_client.contract.outcomes import MessageState
-from api_client.outbox.homes import open_homes
+from api_client.outbox.homes import fixed, open_homes
 from api_client.outbox.options import OutboxOptions
 from api_client.outbox.outbox import Outbox, Tally
 from api_client.outbox.schedule import ScheduleOptions
@@ -31,6 +31,8 @@ from api_client.transport.base import Transport
 
 #: Seconds that a client which was never closed may take to send what it holds at exit.
 _EXIT_SECONDS = 5.0
+#: Seconds that stand for "without end": a year.
+_LONGEST_WAIT = 366 * 86_400.0
 
 OutboxPlace = str | os.PathLike[str] | None
 
@@ -49,7 +51,8 @@ class StorageClient:
         result_url: the Redis that holds results; the broker if None.
         artifacts_url: the workers' blob folder (``file:///folder``), if this process can reach
             it; large artifacts then go straight there instead of through Redis.
-        block: seconds that a method may wait for room in a full outbox before `OutboxFull`.
+        block: seconds that a method may wait for room in a full outbox before `OutboxFull`; this
+            and what follows in seconds may be infinite.
         wait_timeout: seconds after which ``receipt.result()`` and ``await receipt`` give up if
             they were given no timeout.
         read_timeout: seconds after which a load or a listing without a reply fails.
@@ -81,7 +84,7 @@ class StorageClient:
                 "broker_url must be a URL such as redis://localhost:6379/0", field="broker_url"
             )
         results = result_url or broker_url
-        if not results.startswith(("redis://", "rediss://", "unix://")):
+        if not str(results).startswith(("redis://", "rediss://", "unix://")):
             raise InvalidRequest(
                 "result_url must be a Redis URL; with another broker, give one", field="result_url"
             )
@@ -194,7 +197,8 @@ class StorageClient:
         return self._current().flush(timeout)
 
     def close(self, timeout: float = 10.0) -> int:
-        """Flush for at most ``timeout`` seconds, and end.
+        """Flush for at most ``timeout`` seconds, and end; if the broker does not answer, that takes
+        some seconds more.
 
         Returns the number of operations without an outcome. With an outbox file they stay in it
         and go on when it is opened again; without one they are lost, and their receipts say so.
@@ -237,18 +241,16 @@ class StorageClient:
         read_timeout: float,
         options: OutboxOptions,
     ) -> None:
+        seconds = {"block": block, "wait_timeout": wait_timeout, "read_timeout": read_timeout}
+        bounded = {field: _seconds(value, field) for field, value in seconds.items()}
         self._transport = transport
-        self._place = place
+        # A forked child opens it again, perhaps in another working directory.
+        self._place = None if place is None else fixed(place)
         self._options = options
         self._opening = threading.Lock()
         self._inherited: list[Outbox] = []
         self._open()
-        self._requests = Requests(
-            self._current,
-            wait_timeout=wait_timeout,
-            read_timeout=read_timeout,
-            block=block,
-        )
+        self._requests = Requests(self._current, **bounded)
         self.sessions = Sessions(self._requests)
         self.artifacts = Artifacts(self._requests)
         # A program that ends without closing still sends what it holds.
@@ -278,6 +280,13 @@ class StorageClient:
         return self._outbox
 
 
+def _seconds(value: object, field: str) -> float:
+    """``value``, or the longest wait that there is if that is shorter."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+        raise InvalidRequest(f"{field} must be a number of seconds, at least 0", field=field)
+    return min(value, _LONGEST_WAIT)
+
+
 def _options(max_operations: int | None, max_bytes: int | None, window: int) -> OutboxOptions:
     if max_operations is not None:
         check_count(max_operations, "max_operations", least=1)
@@ -296,7 +305,10 @@ def _celery_transport(broker_url: str, result_url: str, artifacts_url: str | Non
     if artifacts_url is not None and not artifacts_url.startswith("memory:"):
         for found in entry_points(group="zdk_storage.blobs"):
             blobs = found.load()(artifacts_url)
-    return CeleryTransport(broker_url, result_url, blobs)
+    try:
+        return CeleryTransport(broker_url, result_url, blobs)
+    except ValueError as error:
+        raise InvalidRequest(f"result_url: {error}", field="result_url") from error
 
 
 def _local_transport(database_url: str, artifacts_url: str) -> Transport:

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -21,17 +22,26 @@ class _ClientDefault:
 
 CLIENT_DEFAULT: Final = _ClientDefault()
 
+#: Runs a call now or later.
+Submit = Callable[[Callable[[], object]], object]
+
+
+def _run_here(call: Callable[[], object]) -> None:
+    call()
+
 
 class AwaitableFuture(concurrent.futures.Future[T]):
     """A thread-safe future that can also be awaited, in any number of event loops.
 
     Parameters:
         wait_timeout: seconds after which waiting without a timeout of one's own gives up.
+        elsewhere: runs callbacks, which may wait for what the resolving thread has to do.
     """
 
-    def __init__(self, wait_timeout: float):
+    def __init__(self, wait_timeout: float, elsewhere: Submit = _run_here):
         super().__init__()
         self._wait_timeout = wait_timeout
+        self._elsewhere = elsewhere
 
     def result(self, timeout: float | _ClientDefault | None = CLIENT_DEFAULT) -> T:
         """Wait for the result.
@@ -50,6 +60,19 @@ class AwaitableFuture(concurrent.futures.Future[T]):
     ) -> BaseException | None:
         """Wait likewise, and return the error, or None after a success."""
         return super().exception(self._bound(timeout))
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Call ``fn`` with this once it is resolved, in a thread made for that, which may wait
+        for the client; here and now if it is resolved already."""
+        if self.done():
+            self.when_done(fn)
+        else:
+            self.when_done(lambda done: self._elsewhere(partial(fn, done)))
+
+    def when_done(self, call: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Call ``call``, which must not wait, in the thread that resolves this. For the client's
+        own use."""
+        super().add_done_callback(call)
 
     def cancel(self) -> bool:
         """Return False: what was handed over cannot be taken back."""
@@ -76,11 +99,8 @@ class AwaitableFuture(concurrent.futures.Future[T]):
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, settled)
 
-        self._when_done(wake)
+        self.when_done(wake)
         await settled
-
-    def _when_done(self, call: Callable[[concurrent.futures.Future[T]], object]) -> None:
-        super().add_done_callback(call)
 
     def _bound(self, timeout: float | _ClientDefault | None) -> float | None:
         return self._wait_timeout if isinstance(timeout, _ClientDefault) else timeout
@@ -107,14 +127,20 @@ class Receipt(AwaitableFuture[T]):
 
     Parameters:
         finish: makes the result of the reply's JSON; None if there will be no reply.
+        wait_timeout, elsewhere: see `AwaitableFuture`.
     """
 
-    def __init__(self, wait_timeout: float, finish: Callable[[msgspec.Raw], T] | None = None):
-        super().__init__(wait_timeout)
+    def __init__(
+        self,
+        wait_timeout: float,
+        finish: Callable[[msgspec.Raw], T] | None = None,
+        elsewhere: Submit = _run_here,
+    ):
+        super().__init__(wait_timeout, elsewhere)
         self._finish = finish
         self._watched = False
         self._when_seen: Callable[[], None] | None = None
-        self.accepted: AwaitableFuture[None] = AwaitableFuture(wait_timeout)
+        self.accepted: AwaitableFuture[None] = AwaitableFuture(wait_timeout, elsewhere)
         self.message_id: str | None = None
 
     def result(self, timeout: float | _ClientDefault | None = CLIENT_DEFAULT) -> T:
@@ -135,11 +161,18 @@ class Receipt(AwaitableFuture[T]):
         return error
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
-        """Call ``fn`` with the receipt once it is resolved, in a thread of the client."""
+        """See `AwaitableFuture.add_done_callback`."""
         self._watched = True
-        self._when_done(fn)
+        super().add_done_callback(fn)
         if self.done():
             self._seen()
+
+    def when_done(self, call: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """See `AwaitableFuture.when_done`."""
+        _awaited.add(self)
+        super().when_done(call)
+        # The last of the callbacks; at once if it is done.
+        super().when_done(_awaited.discard)
 
     def accept(self) -> None:
         """Resolve ``accepted``. Called by the client."""
@@ -176,12 +209,6 @@ class Receipt(AwaitableFuture[T]):
                 future.set_exception(error)
         if self._watched:
             self._seen()
-
-    def _when_done(self, call: Callable[[concurrent.futures.Future[T]], object]) -> None:
-        _awaited.add(self)
-        super()._when_done(call)
-        # The last of the callbacks; at once if it is done.
-        super()._when_done(_awaited.discard)
 
     def _seen(self) -> None:
         call, self._when_seen = self._when_seen, None

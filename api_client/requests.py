@@ -49,7 +49,7 @@ class Requests:
         Parameters:
             finish: makes its result of the reply's JSON; None if there will be no reply.
         """
-        return Receipt(self._wait_timeout, finish)
+        return Receipt(self._wait_timeout, finish, self._outbox().callbacks.submit)
 
     def write(
         self,
@@ -112,7 +112,7 @@ class Requests:
 
         def ask(query: Query) -> None:
             part = self.read(query, after, lambda raw: codec.decode(raw, kind))
-            part.add_done_callback(proceed)
+            part.when_done(proceed)
 
         def proceed(part: concurrent.futures.Future[Any]) -> None:
             try:

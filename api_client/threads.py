@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
@@ -36,11 +37,16 @@ class Workers:
         self._queue.put(work)
 
     def close(self, timeout: float) -> None:
-        """End the threads after the work given so far, waiting at most ``timeout`` seconds each."""
+        """End the threads after the work given so far, waiting at most ``timeout`` seconds.
+
+        One of them may call this; it ends after its present work.
+        """
         for _ in self._threads:
             self._queue.put(None)
+        ends = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(timeout)
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, ends - time.monotonic()))
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from api_client.outbox.wal import problem_of
+
 #: Kept in the file's header, so that a later release knows what it opens.
 FORMAT = 1
 
@@ -57,6 +59,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, Totals]:
         Damaged: it must not be used; it is left as it was.
         sqlite3.Error, OSError: it cannot be opened for another reason.
     """
+    _check_beside(path)
     # SQLite gives the files beside it the permissions of the file itself.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     found = _check(path) if path.stat().st_size else Totals()
@@ -80,21 +83,38 @@ def move_aside(path: Path) -> Path:
     """Give a damaged file, and what belongs to it, another name; return that."""
     moved = Path(f"{path}.damaged-{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}")
     # The file itself last: as long as it is there, nobody begins a new one beside the others.
-    for suffix in ("-wal", "-shm", ".spool", ""):
+    for suffix in ("-wal", "-shm", "-journal", ".spool", ""):
         if os.path.lexists(f"{path}{suffix}"):
             os.rename(f"{path}{suffix}", f"{moved}{suffix}")
     return moved
 
 
+def _check_beside(path: Path) -> None:
+    """An outbox that is begun has nothing beside it yet. SQLite would remove the log beside an
+    empty file, and the client the bytes of saves that are not in it."""
+    if _size(path):
+        return
+    for beside in (Path(f"{path}-wal"), Path(f"{path}.spool")):
+        if any(beside.iterdir()) if beside.is_dir() else _size(beside):
+            raise Damaged(f"it is empty or gone, but {beside} is not")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _set_up(connection: sqlite3.Connection) -> None:
-    # Before anything is written; afterwards it would have no effect.
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    new = _version(connection) < FORMAT
+    if new:
+        # Before anything is written; afterwards it has no effect, but is written all the same, for
+        # which a full disk would have no room.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     # NORMAL would do for a process that is killed, but can roll back on power loss
     # (https://www.sqlite.org/pragma.html#pragma_synchronous).
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-    if _version(connection) < FORMAT:
+    if new:
         connection.executescript(_SCHEMA)
 
 
@@ -105,30 +125,35 @@ def _check(path: Path) -> Totals:
     """
     with closing(connect_to_read(path)) as connection:
         try:
-            return _checked(connection)
+            found = _checked(connection)
         except sqlite3.DatabaseError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise Damaged(str(error)) from error
             raise
+    if problem := problem_of(Path(f"{path}-wal")):
+        raise Damaged(problem)
+    return found
 
 
 def _checked(connection: sqlite3.Connection) -> Totals:
     version = _version(connection)
     if version > FORMAT:
         raise sqlite3.DatabaseError(f"it was written by a later release (format {version})")
-    (problem,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    # First, because another application's file is not ours to move, be it damaged or not.
+    if tables and (version < FORMAT or "operations" not in tables):
+        raise sqlite3.DatabaseError("it is a database, but not an outbox")
+    # Not quick_check: that does not compare the message ids with their index.
+    (problem,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if problem != "ok":
         raise Damaged(problem)
-    if version < FORMAT:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if tables:
-            raise sqlite3.DatabaseError("it is a database, but not an outbox")
+    if not tables:
         return Totals()
-    connection.create_function("crc32", 1, zlib.crc32, deterministic=True)
+    connection.create_function("crc32", 2, zlib.crc32, deterministic=True)
     *totals, wrong = connection.execute(
         "SELECT count(*), total(length(body)), count(*) - count(message_id), max(id),"
-        " total(crc32(body) <> crc) FROM operations"
+        " total(crc32(body, id) <> crc) FROM operations"
     ).fetchone()
     if wrong:
         raise Damaged(f"{wrong:.0f} operations do not match their checksums")

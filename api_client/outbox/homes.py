@@ -13,7 +13,7 @@ from api_client.contract.errors import InvalidRequest, Unavailable
 from api_client.contract.records import new_id
 from api_client.outbox.expired import refuse_expired
 from api_client.outbox.journal import FileJournal, Journal, MemoryJournal
-from api_client.outbox.locks import in_use
+from api_client.outbox.locks import InUse, in_use
 from api_client.outbox.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ class Home:
     def close(self) -> None:
         """Let go of it, and remove it if nobody needs it any more."""
         if self.shared_folder and not self.open:
-            self.journal.discard()
+            # The bytes first: without the journal nobody would find them to remove them.
             self.spool.discard()
+            self.journal.discard()
         else:
             self.journal.close()
             self.spool.close()
@@ -68,6 +69,7 @@ def open_homes(
     """
     if place is None:
         return [Home(MemoryJournal(), Spool(None))]
+    place = fixed(place)
     path = Path(place)
     if is_folder(place):
         return _open_folder(path, wall)
@@ -76,6 +78,20 @@ def open_homes(
             f"outbox: the folder {path.parent} does not exist; create it first", field="outbox"
         )
     return [_open_file(path, wall, shared_folder=False)]
+
+
+def fixed(place: str | os.PathLike[str]) -> str:
+    """The same place by its one name: absolute, because a process may change its working
+    directory, and without links, because the files beside an outbox go by the name of the file
+    itself.
+
+    Raises:
+        InvalidRequest: it is no path.
+    """
+    if not isinstance(place, (str, os.PathLike)) or not os.fspath(place) or "\0" in str(place):
+        raise InvalidRequest("outbox must be the path of a file or a folder", field="outbox")
+    real = os.path.realpath(place)
+    return os.path.join(real, "") if is_folder(place) else real
 
 
 def is_folder(place: str | os.PathLike[str]) -> bool:
@@ -105,14 +121,29 @@ def _open_file(path: Path, wall: Callable[[], float], *, shared_folder: bool) ->
 
 
 def _open_folder(folder: Path, wall: Callable[[], float]) -> list[Home]:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    opened = []
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(f"the outbox {folder} cannot be made: {error}", field="outbox") from error
+    adopted = _adopt(folder, wall)
+    try:
+        return [*adopted, _open_file(folder / f"{new_id()}.outbox", wall, shared_folder=True)]
+    except BaseException:
+        # Or nobody could work them off as long as this process lives.
+        for home in adopted:
+            home.journal.close()
+        raise
+
+
+def _adopt(folder: Path, wall: Callable[[], float]) -> list[Home]:
+    adopted = []
     for path in files_in(folder):
-        if in_use(path):
-            continue
         try:
-            opened.append(_open_file(path, wall, shared_folder=True))
-        except Unavailable as error:
+            if not in_use(path):
+                adopted.append(_open_file(path, wall, shared_folder=True))
+        except InUse:
+            # A process that has started at the same moment was faster.
+            continue
+        except (Unavailable, OSError) as error:
             log.error("operations accepted earlier are not going on: %s", error)
-    opened.append(_open_file(folder / f"{new_id()}.outbox", wall, shared_folder=True))
-    return opened
+    return adopted

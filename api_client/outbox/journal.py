@@ -145,7 +145,7 @@ class FileJournal:
                 "INSERT INTO operations (id, message_id, added_at, crc, body)"
                 " VALUES (?, ?, ?, ?, ?)",
                 [
-                    (e.row, message_ids.get(e.row), now, zlib.crc32(e.body), e.body)
+                    (e.row, message_ids.get(e.row), now, zlib.crc32(e.body, e.row), e.body)
                     for e in changes.added
                 ],
             )

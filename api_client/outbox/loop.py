@@ -29,7 +29,7 @@ class Loop(Protocol):
         """Begin to turn ``pump``."""
 
     def stop(self, timeout: float) -> None:
-        """Stop it, waiting at most ``timeout`` seconds for each thread."""
+        """Stop it, waiting at most ``timeout`` seconds."""
 
 
 class ThreadLoop:
@@ -59,11 +59,12 @@ class ThreadLoop:
 
     def stop(self, timeout: float) -> None:
         """See `Loop.stop`."""
+        ends = time.monotonic() + timeout
         if self._thread is not None:
             self._pump.stop()
             self._thread.join(timeout)
         for workers in self._workers:
-            workers.close(timeout)
+            workers.close(max(0.0, ends - time.monotonic()))
 
     def _run(self) -> None:
         try:

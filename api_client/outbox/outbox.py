@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from api_client.contract.errors import Unavailable
 from api_client.contract.ordering import OrderingKey
 from api_client.contract.records import new_id
+from api_client.outbox.callbacks import Callbacks
 from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.homes import Home
 from api_client.outbox.inquiries import Inquiry
@@ -45,6 +47,9 @@ class Outbox:
         transport: who carries them.
         options: its limits.
         loop: turns it; a thread if None.
+
+    Attributes:
+        callbacks: runs what callers have attached to receipts.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Outbox:
         self._loop = ThreadLoop() if loop is None else loop
         self._pump = Pump(homes, transport, self._usage, options, self._loop.runtime)
         self._intake = threading.Lock()
+        self.callbacks = Callbacks()
         self._closed = False
         self._rows = count(self._home.journal.found.last + 1)
         # What is on its way comes before what waits, whichever file it is from.
@@ -152,6 +158,8 @@ class Outbox:
         if not self._loop.running:
             return self.pending
         confirmed = threading.Event()
+        # More than that no lock can wait for.
+        timeout = min(timeout, threading.TIMEOUT_MAX)
         give_up = self._pump.when_confirmed(confirmed.set)
         if confirmed.wait(timeout):
             return 0
@@ -164,11 +172,15 @@ class Outbox:
             if self._closed:
                 return self.pending
             self._closed = True
+        self._usage.end()
         left = self.flush(timeout)
-        self._loop.stop(_STOP_SECONDS)
-        self._transport.close()
-        for home in self._homes:
-            home.close()
+        # In the reverse order, and each of them even if one before it fails.
+        with ExitStack() as ending:
+            ending.callback(self.callbacks.close, _STOP_SECONDS)
+            for home in self._homes:
+                ending.callback(home.close)
+            ending.callback(self._transport.close)
+            ending.callback(self._loop.stop, _STOP_SECONDS)
         return left
 
     def _restore(self, home: Home) -> list[Dispatch]:

@@ -122,7 +122,7 @@ class Pump:
         if prepare is None:
             self._runtime.post(partial(self._added, entry))
         else:
-            self._runtime.post(partial(self._intake.place, entry))
+            self._runtime.post(partial(self._place, entry))
             self._runtime.stager.submit(partial(self._prepare, entry, prepare))
 
     def ask(self, inquiry: Inquiry, after: PickWrites) -> None:
@@ -147,6 +147,7 @@ class Pump:
         for event in events:
             with suppress(Exception):
                 event()
+        self._usage.end()
         failure = Unavailable(f"the outbox has stopped: {error!r}")
         for receipt in self._receipts():
             receipt.fail(failure)
@@ -220,8 +221,12 @@ class Pump:
 
     # What happens
 
-    def _added(self, entry: Entry) -> None:
+    def _place(self, entry: Entry) -> None:
+        self._usage.taken()
         self._intake.place(entry)
+
+    def _added(self, entry: Entry) -> None:
+        self._place(entry)
         self._recorder.changes.added.append(entry)
 
     def _prepare(self, entry: Entry, prepare: Prepare) -> None:

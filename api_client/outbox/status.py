@@ -15,7 +15,7 @@ import msgspec
 from api_client.contract.errors import NotFound
 from api_client.outbox.age import oldest_id
 from api_client.outbox.database import connect_to_read
-from api_client.outbox.homes import files_in, is_folder, spool_of
+from api_client.outbox.homes import files_in, fixed, is_folder, spool_of
 from api_client.outbox.locks import in_use
 
 
@@ -53,7 +53,7 @@ def outboxes_at(place: str) -> list[Path]:
     Raises:
         NotFound: there is no such file or folder.
     """
-    path = Path(place)
+    path = Path(fixed(place))
     if not path.exists():
         raise NotFound(f"there is no outbox at {path}", field="path")
     return files_in(path) if is_folder(place) else [path]

@@ -8,6 +8,12 @@ from contextlib import contextmanager
 
 from api_client.contract.errors import OutboxFull
 
+#: Operations handed to the pump that it has not looked at yet. Beyond so many, callers are faster
+#: than the disk, and their operations would fill the memory.
+_MOST_HANDED_OVER = 10_000
+#: Seconds that a caller then waits at most: it may be an event loop.
+_PAUSE = 0.1
+
 
 class Usage:
     """Counts the operations and bytes in the outbox, and makes callers wait or fail when full.
@@ -19,16 +25,23 @@ class Usage:
     def __init__(self, max_operations: int, max_bytes: int):
         self._limits = (max_operations, max_bytes)
         self._room = threading.Condition()
+        self._ended = False
+        self._handed_over = 0
         self.operations = 0
         self.bytes = 0
 
     def reserve(self, size: int, block: float) -> None:
         """Count one operation of ``size`` bytes, waiting up to ``block`` seconds for room.
 
+        If very many that were reserved have not been `taken` yet, this pauses for a moment. Once it
+        has `end`-ed, there is room for all, and the outbox refuses them.
+
         Raises:
             OutboxFull: there is still no room.
         """
         with self._room:
+            if self._handed_over >= _MOST_HANDED_OVER:
+                self._room.wait_for(self._taken_up, _PAUSE)
             if not self._fits(size) and not self._room.wait_for(lambda: self._fits(size), block):
                 max_operations, max_bytes = self._limits
                 full = self.operations >= max_operations
@@ -41,6 +54,14 @@ class Usage:
                 )
             self.operations += 1
             self.bytes += size
+            self._handed_over += 1
+
+    def taken(self) -> None:
+        """Note that the pump has one of the reserved operations."""
+        with self._room:
+            self._handed_over -= 1
+            if self._handed_over == _MOST_HANDED_OVER // 2:
+                self._room.notify_all()
 
     @contextmanager
     def returned_on_error(self, size: int) -> Iterator[None]:
@@ -48,6 +69,7 @@ class Usage:
         try:
             yield
         except BaseException:
+            self.taken()
             self.release(1, size)
             raise
 
@@ -64,9 +86,19 @@ class Usage:
             self.bytes -= size
             self._room.notify_all()
 
+    def end(self) -> None:
+        """Let nobody wait for room any more, because there will be none."""
+        with self._room:
+            self._ended = True
+            self._room.notify_all()
+
+    def _taken_up(self) -> bool:
+        return self._ended or self._handed_over <= _MOST_HANDED_OVER // 2
+
     def _fits(self, size: int) -> bool:
         max_operations, max_bytes = self._limits
         # An operation larger than the whole limit may enter when nothing else is there.
-        return self.operations < max_operations and (
-            self.bytes + size <= max_bytes or self.operations == 0
+        return self._ended or (
+            self.operations < max_operations
+            and (self.bytes + size <= max_bytes or self.operations == 0)
         )

@@ -64,16 +64,24 @@ def ledger_size(storage: Storage) -> int:
 
 def contents(storage: Storage, session: str, app: str = "app", user: str = "user") -> list[Any]:
     """The contents of a session's events, in order."""
-    found = _load(storage, SessionKey(app, user, session))
-    return [codec.decode(event, dict[str, Any])["content"] for event in found.events]
+    key = SessionKey(app, user, session)
+    events: list[dict[str, Any]] = []
+    more = True
+    while more:
+        found = _load(
+            storage, LoadSession(key=key, before_seq=events[0]["seq"] if events else None)
+        )
+        events[:0] = [codec.decode(event, dict[str, Any]) for event in found.events]
+        more = found.more
+    return [event["content"] for event in events]
 
 
 def revision(storage: Storage, session: str, app: str = "app", user: str = "user") -> int:
     """How many appends a session has seen."""
-    return _load(storage, SessionKey(app, user, session)).revision
+    return _load(storage, LoadSession(key=SessionKey(app, user, session))).revision
 
 
-def _load(storage: Storage, key: SessionKey) -> SessionReply:
-    reply = storage.query(LoadSession(key=key))
+def _load(storage: Storage, query: LoadSession) -> SessionReply:
+    reply = storage.query(query)
     assert reply.error is None, reply.error
     return codec.decode(reply.ok, SessionReply)

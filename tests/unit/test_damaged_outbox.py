@@ -11,12 +11,13 @@ import pytest
 
 from api_client.contract.errors import Unavailable
 from api_client.outbox.changes import Changes
-from api_client.outbox.entries import Entry
+from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.homes import open_homes
 from api_client.outbox.journal import FileJournal
 from api_client.outbox.spool import Spool
 
 BODY = b"an operation that can be found in the file"
+MESSAGE = "01a20601-e906-72c6-b1e7-aa65ee916bb0"
 
 
 @pytest.fixture
@@ -80,6 +81,74 @@ def test_one_changed_byte(path: Path) -> None:
     with pytest.raises(Unavailable, match="1 operations do not match their checksums"):
         FileJournal(path)
     assert moved(path.parent).read_bytes() == content
+
+
+def test_one_changed_bit_of_a_message_id(path: Path) -> None:
+    entries = [Entry(n, frozenset(), BODY) for n in range(1, 100)]
+    with closing(FileJournal(path)) as journal:
+        journal.commit(Changes(packed=[Dispatch(MESSAGE, entries)]))
+    content = path.read_bytes()
+    place = content.index(MESSAGE.encode())
+    content = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+    path.write_bytes(content)
+    with pytest.raises(Unavailable, match="is damaged"):
+        FileJournal(path)
+    assert moved(path.parent).read_bytes() == content
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_one_that_is_gone_while_its_log_is_there(path: Path, emptied: bool) -> None:
+    journal = FileJournal(path)
+    journal.commit(Changes(added=[Entry(100, frozenset(), b"in the log")]))
+    log = Path(f"{path}-wal").read_bytes()
+    journal.close()
+    path.unlink()
+    if emptied:
+        path.touch()
+    Path(f"{path}-wal").write_bytes(log)
+    with pytest.raises(Unavailable, match=r"it is empty or gone, but .*-wal is not"):
+        FileJournal(path)
+    (aside,) = path.parent.glob("*.damaged-*-wal")
+    assert aside.read_bytes() == log
+    FileJournal(path).close()
+
+
+def test_one_that_is_gone_while_bytes_of_saves_are_there(path: Path) -> None:
+    Spool(Path(f"{path}.spool")).write(100, [b"bytes"])
+    path.unlink()
+    with pytest.raises(Unavailable, match=r"it is empty or gone, but .*\.spool is not"):
+        open_homes(path)
+    (aside,) = path.parent.glob("*.damaged-*.spool")
+    assert (aside / "100").read_bytes() == b"bytes"
+    (home,) = open_homes(path)
+    home.close()
+
+
+def test_one_that_is_begun_in_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    path.touch()
+    Path(f"{path}.spool").mkdir()
+    with closing(FileJournal(path)) as journal:
+        assert journal.found.operations == 0
+
+
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("damaged", [True, False])
+def test_another_application_keeps_its_file(tmp_path: Path, version: int, damaged: bool) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE theirs (value TEXT)")
+        rows = [(f"{n}" * 500,) for n in range(100)]
+        connection.executemany("INSERT INTO theirs VALUES (?)", rows)
+        connection.execute(f"PRAGMA user_version = {version}")
+    if damaged:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
+    before = path.read_bytes()
+    with pytest.raises(Unavailable, match="left as it is"):
+        FileJournal(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.glob("*.damaged-*")) == []
 
 
 def test_the_error_says_where_it_is_and_what_to_do(path: Path) -> None:

@@ -71,6 +71,13 @@ class TestAge:
 
 
 class TestOpening:
+    def test_a_refused_outbox_is_unchanged(self, path: Path) -> None:
+        leave(path, message_id(NOON - LIMIT - DAY, 1), waiting=3)
+        before = path.read_bytes()
+        with pytest.raises(Unavailable):
+            open_homes(path, lambda: NOON)
+        assert path.read_bytes() == before
+
     def test_old_messages_are_refused_with_what_they_are_and_what_to_do(self, path: Path) -> None:
         leave(path, message_id(NOON - LIMIT - DAY, 1), message_id(NOON - LIMIT - 1, 2))
         with pytest.raises(Unavailable) as caught:

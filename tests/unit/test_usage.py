@@ -146,6 +146,45 @@ def test_a_caller_who_waited_in_vain_is_refused() -> None:
     assert usage.operations == 1
 
 
+def test_nobody_waits_for_room_once_it_has_ended() -> None:
+    usage = WatchedUsage(1, 100)
+    usage.reserve(1, block=0)
+    caller = Caller(usage, 7)
+    usage.end()
+    assert caller.got_room()
+
+
+def test_callers_who_are_faster_than_the_pump_pause_until_it_has_caught_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api_client.outbox.usage._MOST_HANDED_OVER", 4)
+    monkeypatch.setattr("api_client.outbox.usage._PAUSE", 100 * PATIENCE)
+    usage = Usage(100, 100)
+    for _ in range(4):
+        usage.reserve(1, block=0)
+    started, over = threading.Event(), threading.Event()
+
+    def reserve() -> None:
+        started.set()
+        usage.reserve(1, block=0)
+        over.set()
+
+    threading.Thread(target=reserve, daemon=True).start()
+    assert started.wait(PATIENCE)
+    usage.taken()
+    assert not over.is_set()
+    usage.taken()
+    assert over.wait(PATIENCE)
+
+
+def test_they_pause_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api_client.outbox.usage._MOST_HANDED_OVER", 4)
+    usage = Usage(100, 100)
+    for _ in range(10):
+        usage.reserve(1, block=0)
+    assert usage.operations == 10
+
+
 def test_a_file_may_hold_more_than_the_memory() -> None:
     options = OutboxOptions()
     assert options.limits(durable=False) == (100_000, 256 * 1024**2)

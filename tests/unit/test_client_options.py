@@ -1,0 +1,69 @@
+"""What a client is made with: wrong values are refused by name, without leaving anything behind."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api_client import Event, SessionKey, StorageClient
+from api_client.contract.errors import InvalidRequest, Unavailable
+
+KEY = SessionKey("app", "user", "session")
+BROKER = "redis://localhost:1/0"
+
+
+@pytest.mark.parametrize("field", ["block", "wait_timeout", "read_timeout"])
+@pytest.mark.parametrize("value", [-1, math.nan, "5", None, True])
+def test_seconds_that_are_none(field: str, value: object) -> None:
+    options: dict[str, Any] = {field: value}
+    with pytest.raises(InvalidRequest, match=f"^{field} must be a number of seconds") as caught:
+        StorageClient.local(**options)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("place", [5, "", b"outbox.db", "a\0b"])
+def test_a_place_that_is_none(place: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        StorageClient.local(outbox=place)
+    assert caught.value.field == "outbox"
+
+
+@pytest.mark.parametrize("url", [5, "http://localhost", "redis://localhost:port/0"])
+def test_a_result_url_that_is_none(url: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        StorageClient(BROKER, result_url=url)
+    assert caught.value.field == "result_url"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="cannot be made") as caught:
+        StorageClient.local(outbox=f"{tmp_path}/file/")
+    assert caught.value.field == "outbox"
+
+
+def test_waiting_without_end() -> None:
+    endless = math.inf
+    client = StorageClient.local(
+        max_operations=1, block=endless, wait_timeout=endless, read_timeout=endless
+    )
+    client.sessions.create(KEY)
+    for _ in range(20):
+        client.sessions.append(KEY, Event(author="agent"))
+    assert client.flush(endless) == 0
+    assert client.sessions.load(KEY).result().revision == 20
+    assert client.close(endless) == 0
+
+
+def test_who_waits_for_room_is_refused_when_the_client_closes(tmp_path: Path) -> None:
+    client = StorageClient(BROKER, tmp_path / "outbox.db", max_operations=1, block=math.inf)
+    client.sessions.create(KEY).accepted.result()
+    # The second one can have no room, and ends only by the close.
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.sessions.append, KEY, Event(author="agent"))
+        assert client.close(0) == 1
+        assert isinstance(waiting.exception(60), Unavailable)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 from celery import Celery
+from celery.exceptions import Reject
 from kombu import Exchange, Queue
 from kombu.serialization import register
 
@@ -28,6 +31,7 @@ def make_app(settings: Settings) -> Celery:
     register(
         codec.RESULT_SERIALIZER, codec.encode_body, msgspec.json.decode, codec.RESULT_CONTENT_TYPE
     )
+    logging.getLogger("celery.app.trace").addFilter(_is_no_hand_back)
     app = Celery("zdk-storage", broker=settings.broker_url, backend=_backend(settings.results))
     app.conf.update(_delivery(settings) | _connections(settings) | _content(settings))
     _remove_builtin_tasks(app)
@@ -36,6 +40,12 @@ def make_app(settings: Settings) -> Celery:
 
 def _backend(url: str) -> str:
     return f"worker.results:ResultBackend+{url}" if url.startswith(("redis:", "rediss:")) else url
+
+
+def _is_no_hand_back(record: logging.LogRecord) -> bool:
+    """Whether a line of Celery's log is none with which it tells, at each try and with the whole
+    stack, that a message goes back to the queue. `worker.retry` has told why, once."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], Reject)
 
 
 def _remove_builtin_tasks(app: Celery) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,9 @@ from api_client.contract import codec
 from worker import gate
 
 log = logging.getLogger(__name__)
+
+_CLOSE_TRIES = 20
+_CLOSE_PAUSE = 0.1
 
 
 class GuardedConsumer(Consumer):
@@ -26,6 +30,22 @@ class GuardedConsumer(Consumer):
         """The function that takes each message."""
         self._hand_on = super().create_task_handler(*arguments, **options)
         return self._take
+
+    def on_close(self) -> None:
+        """Clear what a lost connection has left behind.
+
+        A pool process that has died at the same moment may not have left its place yet; Celery
+        does not wait for that (``asynpool.py``, ``get_process_queues``), and the worker would end.
+        """
+        for _ in range(_CLOSE_TRIES):
+            try:
+                super().on_close()
+            except StopIteration:
+                log.warning("the pool cannot be filled up yet, trying again")
+                time.sleep(_CLOSE_PAUSE)
+            else:
+                return
+        super().on_close()
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Bury what kombu could not decode."""

@@ -77,12 +77,11 @@ class Deliveries:
             f"given up: each of {tries} tries failed unexpectedly or killed its worker process; "
             "zdk dead-letters replay tries again"
         )
+        # Its count stays, so that copies which are still on their way are not tried either.
         try:
-            reply = self._storage.give_up(message, error, tries)
+            return self._storage.give_up(message, error, tries)
         except Exception as trouble:
             raise HandBack(str(trouble)) from trouble
-        self._attempts.survived(message.id)
-        return reply
 
     def _in_trouble(self, message: Message, error: Exception) -> WriteReply:
         if self._give_up_after is None:

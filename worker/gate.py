@@ -91,7 +91,7 @@ def clean_item(item: bytes, queue: str) -> bytes:
         found.headers,
         found.content_type,
         queue,
-        tag=properties.delivery_tag,
+        tag=_unique_tag(properties.delivery_tag, item),
         encoding=_encoding(properties),
         priority=properties.priority,
         redelivered=properties.delivery_info.redelivered is True,
@@ -204,6 +204,15 @@ def _read_item(item: bytes) -> _Item:
     if not _is_plain(found.headers):
         raise BadItem("the headers are nested too deep, or hold marked objects")
     return found
+
+
+def _unique_tag(tag: str, item: bytes) -> str:
+    """What kombu knows a delivery by. Were it the same for two messages, one would be handed back
+    in the place of the other."""
+    try:
+        return str(UUID(tag))
+    except ValueError:
+        return str(uuid5(_NAMESPACE, hashlib.sha256(item).hexdigest()))
 
 
 def _encoding(properties: _Properties) -> str:

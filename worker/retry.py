@@ -58,7 +58,7 @@ class Trouble:
             log.warning(
                 "trouble, trying again until it passes: %s: %s",
                 type(cause).__name__,
-                str(cause).strip(),
+                " ".join(str(cause).split()),
             )
 
 

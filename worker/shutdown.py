@@ -2,11 +2,13 @@
 
 Celery's own bounds do not fit: its warm shutdown (TERM) waits for tasks without end, and its soft
 shutdown (QUIT) sleeps for the whole time even if the last task ends at once
-(``celery/worker/worker.py``, ``wait_for_soft_shutdown``).
+(``celery/worker/worker.py``, ``wait_for_soft_shutdown``). And it ends its pool with SIGTERM, which
+a process that waits for the database does not notice: the driver goes on waiting.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -14,11 +16,15 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from billiard import active_children
 from celery import Celery
 from celery.signals import worker_ready
 
 log = logging.getLogger(__name__)
 
+#: Seconds that pool processes get to end once they are told to, until they are killed. Celery then
+#: hands back what they had begun.
+_POOL_SECONDS = 1.0
 #: Seconds after which a worker that has been told to end at once is ended from within. What it
 #: had not finished is delivered again.
 _LAST_SECONDS = 10.0
@@ -43,13 +49,21 @@ def bound_shutdown(app: Celery, grace: float) -> None:
     def bound(**_: object) -> None:
         # Celery tells of a shutdown only after its handlers have waited, which may be for ever.
         _before_handler(signal.SIGTERM, lambda: _later(grace, hand_back))
-        _before_handler(signal.SIGQUIT, lambda: _later(_wait(app) + _LAST_SECONDS, _end))
+        _before_handler(signal.SIGQUIT, last)
+
+    def last() -> None:
+        wait = float(app.conf.worker_soft_shutdown_timeout)
+        _later(wait + _POOL_SECONDS, _kill_pool)
+        _later(wait + _LAST_SECONDS, _end)
 
     worker_ready.connect(bound, weak=False)
 
 
-def _wait(app: Celery) -> float:
-    return float(app.conf.worker_soft_shutdown_timeout)
+def _kill_pool() -> None:
+    for process in active_children():
+        if process.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
 
 
 def _end() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Any
 
 import msgspec
@@ -16,9 +18,14 @@ from worker.app import make_app
 from worker.dead_letters import Refused
 from worker.delivery import HandBack
 from worker.process import deliveries, storage
+from worker.retry import is_transient
 from worker.settings import Settings
 from worker.shutdown import bound_shutdown
 from worker.work import unexpected
+
+log = logging.getLogger(__name__)
+
+_FAULT_PAUSE = 1.0
 
 _settings = Settings()
 app: Celery = make_app(_settings)
@@ -37,7 +44,7 @@ def write(self: Task[Any, Any], message: msgspec.Raw) -> WriteReply:
     try:
         return deliveries().apply(decoded, again=_comes_again(self))
     except HandBack as error:
-        raise Reject(str(error), requeue=True) from error
+        raise Reject(str(error), requeue=True) from None
 
 
 # Acknowledged early: whoever asked asks again, and a query that kills its process must not come
@@ -72,7 +79,11 @@ def _keep(refused: Refused) -> None:
     try:
         storage().keep_refused(refused)
     except Exception as error:
-        raise Reject(str(error), requeue=True) from error
+        if not is_transient(error):
+            # A fault of ours; it comes again at once, and would fill the log.
+            log.exception("a refused message cannot be kept")
+            time.sleep(_FAULT_PAUSE)
+        raise Reject(str(error), requeue=True) from None
 
 
 def _comes_again(task: Task[Any, Any]) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.postgres import PostgresServer
 from tests.support.workers import WorkerProcess
 from worker.database import Database, DatabaseOptions
 from worker.embedded.valkey import EmbeddedValkey
@@ -33,28 +35,54 @@ class Site:
         """The broker's URL."""
         return self.environment["ZDK_BROKER_URL"]
 
-    def worker(self, name: str = "worker", **settings: str) -> WorkerProcess:
+    def worker(
+        self,
+        name: str = "worker",
+        *,
+        concurrency: int = 1,
+        pool: str = "prefork",
+        app: str = "worker.tasks",
+        **settings: str,
+    ) -> WorkerProcess:
         """A worker for these stores, not started yet."""
         return WorkerProcess(
             self.folder / name,
             broker_url=self.environment["ZDK_BROKER_URL"],
             database_url=self.environment["ZDK_DATABASE_URL"],
             artifacts_url=self.environment["ZDK_ARTIFACTS_URL"],
-            concurrency=1,
+            concurrency=concurrency,
+            pool=pool,
+            app=app,
             settings=settings,
         )
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A site of this test's own."""
-    with EmbeddedValkey(tmp_path / "valkey") as valkey:
-        environment = {
-            "ZDK_BROKER_URL": valkey.url,
-            "ZDK_DATABASE_URL": f"sqlite:///{tmp_path / 'zdk.db'}",
-            "ZDK_ARTIFACTS_URL": f"file://{tmp_path / 'artifacts'}",
-        }
-        database = Database(DatabaseOptions(environment["ZDK_DATABASE_URL"]))
+@contextmanager
+def open_site(folder: Path, database_url: str) -> Iterator[Site]:
+    """A site in a folder, over a database that is migrated first."""
+    with EmbeddedValkey(folder / "valkey") as valkey:
+        database = Database(DatabaseOptions(database_url))
         upgrade(database)
         database.close()
-        yield Site(tmp_path, valkey, environment)
+        environment = {
+            "ZDK_BROKER_URL": valkey.url,
+            "ZDK_DATABASE_URL": database_url,
+            "ZDK_ARTIFACTS_URL": f"file://{folder / 'artifacts'}",
+        }
+        yield Site(folder, valkey, environment)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site of this test's own, over SQLite."""
+    with open_site(tmp_path, f"sqlite:///{tmp_path / 'zdk.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def postgres_site(tmp_path: Path, postgres: PostgresServer) -> Iterator[Site]:
+    """The same over PostgreSQL."""
+    name = f"site_{tmp_path.name}"
+    with open_site(tmp_path, postgres.create_database(name)) as opened:
+        yield opened
+    postgres.drop_database(name)

@@ -23,15 +23,13 @@ from api_client import Event, SessionKey, StorageClient
 from api_client.contract import codec
 from api_client.contract.limits import MAX_MESSAGE_BYTES, MIB
 from api_client.contract.outcomes import WriteReply
-from tests.integration.conftest import Site
+from tests.integration.conftest import open_site
 from tests.support.items import append, body, create, encoded, item, message
 from tests.support.stores import contents, letters, open_store
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 from worker.dead_letters import KEPT_BYTES
-from worker.embedded.valkey import EmbeddedValkey
 from worker.gate import BURY_TASK
-from worker.migrate import upgrade
 from worker.storage import Storage
 
 # All tests feed the same worker.
@@ -87,22 +85,16 @@ class Victim:
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     folder = tmp_path_factory.mktemp("bad_messages")
-    with EmbeddedValkey(folder / "valkey") as valkey:
-        environment = {
-            "ZDK_BROKER_URL": valkey.url,
-            "ZDK_DATABASE_URL": f"sqlite:///{folder / 'zdk.db'}",
-            "ZDK_ARTIFACTS_URL": f"file://{folder / 'artifacts'}",
-        }
-        store = open_store(environment["ZDK_DATABASE_URL"])
-        upgrade(store.database)
-        with (
-            Site(folder, valkey, environment).worker() as worker,
-            Redis.from_url(valkey.url) as redis,
-            StorageClient(valkey.url) as client,
-            Celery("plain", broker=valkey.url, backend=valkey.url) as plain,
-        ):
-            client.sessions.create(KEY).result(timeout=60)
-            yield Victim(worker, worker.pid, redis, store, client, plain, [])
+    with (
+        open_site(folder, f"sqlite:///{folder / 'zdk.db'}") as site,
+        site.worker() as worker,
+        Redis.from_url(site.broker_url) as redis,
+        StorageClient(site.broker_url) as client,
+        Celery("plain", broker=site.broker_url, backend=site.broker_url) as plain,
+    ):
+        client.sessions.create(KEY).result(timeout=60)
+        store = open_store(site.environment["ZDK_DATABASE_URL"])
+        yield Victim(worker, worker.pid, redis, store, client, plain, [])
         store.close()
 
 

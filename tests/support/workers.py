@@ -22,6 +22,7 @@ from tests.support.processes import wait_for_end
 from worker.embedded.child import kill_child, start_child, stop_child
 from worker.embedded.server import log_tail, wait_until_ready
 
+_ROOT = Path(__file__).resolve().parents[2]
 _START_SECONDS = 60.0
 _REPLY_SECONDS = 30.0
 _KILL_SECONDS = 10.0
@@ -37,6 +38,7 @@ class WorkerProcess:
         broker_url, database_url, artifacts_url: as in `worker.settings`.
         concurrency: pool processes.
         pool: Celery's pool; ``solo`` does the work in the worker's own process.
+        app: the module with the Celery app.
         settings: further environment variables.
     """
 
@@ -49,14 +51,17 @@ class WorkerProcess:
         artifacts_url: str,
         concurrency: int = 2,
         pool: str = "prefork",
+        app: str = "worker.tasks",
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self._app = app
         self.log = folder.absolute() / "worker.log"
         self._options = [f"--concurrency={concurrency}", f"--pool={pool}"]
         self._environment = {
             "ZDK_BROKER_URL": broker_url,
             "ZDK_DATABASE_URL": database_url,
             "ZDK_ARTIFACTS_URL": artifacts_url,
+            "PYTHONPATH": str(_ROOT),
             **settings,
         }
         self._child: subprocess.Popen[bytes] | None = None
@@ -67,6 +72,11 @@ class WorkerProcess:
         if self._child is None or self._child.poll() is not None:
             raise RuntimeError("the worker is not running")
         return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._child is not None and self._child.poll() is None
 
     def start(self, *, timeout: float = _START_SECONDS) -> None:
         """Start the worker and wait until it takes messages.
@@ -85,7 +95,7 @@ class WorkerProcess:
             begins = log.tell()
             child = start_child(
                 [
-                    *(sys.executable, "-m", "celery", "-A", "worker.tasks", "worker"),
+                    *(sys.executable, "-m", "celery", "-A", self._app, "worker"),
                     *("--loglevel=INFO", "--without-gossip", "--without-mingle"),
                     f"--hostname=test-{new_id()}@%h",
                     *self._options,
@@ -107,6 +117,20 @@ class WorkerProcess:
             kill_child(child)
             raise
         self._child = child
+
+    def wait(self, *, timeout: float) -> int:
+        """Wait until the worker ends by itself, and return its exit code.
+
+        Parameters:
+            timeout: seconds.
+
+        Raises:
+            RuntimeError: it was not started.
+            subprocess.TimeoutExpired: it still runs.
+        """
+        if self._child is None:
+            raise RuntimeError("the worker was not started")
+        return self._child.wait(timeout)
 
     def stop(self, grace: float = 10.0) -> None:
         """Let the worker finish what it has begun and end; if it is not running, do nothing.

@@ -297,6 +297,15 @@ class TestItems:
             found = taken(encoded(item(GOOD, properties={"priority": odd})))
             assert found["properties"]["priority"] == 0
 
+    @pytest.mark.parametrize("tag", ["1", "", "not unique", "ü\n"])
+    def test_a_tag_that_others_may_use_too_is_replaced(self, tag: str) -> None:
+        first, second = (encoded(item(GOOD, properties={"delivery_tag": tag})) for _ in range(2))
+        tags = [taken(raw)["properties"]["delivery_tag"] for raw in (first, first, second)]
+        assert tags[0] == tags[1] != tags[2]
+        # It lasts when the message is handed back.
+        back = taken(gate.clean_item(first, "storage.write"))
+        assert back["properties"]["delivery_tag"] == tags[0]
+
     @pytest.mark.parametrize("encoding", ["base64", "BASE64", "Base64"])
     def test_an_encoding_may_be_written_in_any_case(self, encoding: str) -> None:
         found = taken(encoded(item(GOOD, properties={"body_encoding": encoding})))

@@ -43,11 +43,13 @@ def worker(context: typer.Context) -> None:
     name = f"--hostname=zdk-{os.getpid()}@%h"
     defaults = [name, "--without-gossip", "--without-mingle", "--loglevel=INFO"]
     try:
-        app.worker_main(["worker", *defaults, *context.args])
+        # Unlike `worker_main`, this tells whether the worker has failed.
+        code: int | None = app.start(["worker", *defaults, *context.args])
     except click.ClickException as error:
         # Celery's own complaint about an option.
         error.show()
         raise typer.Exit(error.exit_code) from error
+    raise typer.Exit(code or Exit.OK)
 
 
 def _prepare_schema(settings: Settings) -> None:

@@ -1,0 +1,129 @@
+"""Messages that kill whoever works on them, and what happens around them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from api_client import Event, SessionKey, StorageClient, Unavailable
+from api_client.contract import codec
+from api_client.contract.outcomes import WriteReply
+from api_client.outbox.schedule import ScheduleOptions
+from api_client.receipts import Receipt
+from tests.integration.conftest import Site
+from tests.support import items
+from tests.support.deadly import APP, HANGS, KILLS, TALLY_VARIABLE
+from tests.support.processes import wait_for_end
+from tests.support.stores import contents, letters, open_store
+from tests.support.waiting import wait_until
+from tests.support.workers import WorkerProcess
+from worker.embedded import EmbeddedStartFailed
+
+DEADLY = SessionKey("app", "user", "deadly")
+GOOD = SessionKey("app", "user", "good")
+
+
+@pytest.fixture
+def tally(site: Site) -> Callable[[], int]:
+    """Counts how often somebody met what is deadly."""
+    path = site.folder / "tally"
+    path.touch()
+    return lambda: len(path.read_bytes().splitlines())
+
+
+def deadly_worker(
+    site: Site, *, pool: str = "prefork", concurrency: int = 2, **settings: str
+) -> WorkerProcess:
+    tally_file = {TALLY_VARIABLE: str(site.folder / "tally")}
+    return site.worker(concurrency=concurrency, pool=pool, app=APP, **tally_file, **settings)
+
+
+def append(client: StorageClient, key: SessionKey, content: object) -> Receipt[object]:
+    return client.sessions.append(key, Event(author="a", content=content))  # type: ignore[return-value]
+
+
+def test_it_is_given_up_after_five_tries_and_others_work_meanwhile(
+    site: Site, tally: Callable[[], int]
+) -> None:
+    sent = items.message(items.create("s"), items.append("s", KILLS), items.append("s", 1))
+    query = {"version": 1, "query": {"op": "session.list", "app": KILLS}}
+    with (
+        deadly_worker(site) as worker,
+        Celery("plain", broker=site.broker_url, backend=site.broker_url) as plain,
+        Redis.from_url(site.broker_url) as redis,
+        StorageClient(site.broker_url) as client,
+    ):
+        pid = worker.pid
+        client.sessions.create(GOOD).result(timeout=60)
+        task = plain.send_task(codec.WRITE_TASK, args=[sent], queue=codec.WRITE_QUEUE)
+        others = 0
+        while not task.ready():
+            append(client, GOOD, others).result(timeout=60)
+            others += 1
+
+        # Each of its operations has failed, and is kept with the number of tries;
+        reply = codec.decode(codec.encode(task.get(timeout=60)), WriteReply)
+        assert [found.error and found.error.code for found in reply.outcomes] == ["unavailable"] * 3
+        store = open_store(site.environment["ZDK_DATABASE_URL"])
+        kept = [(letter.message_id, letter.position, letter.attempts) for letter in letters(store)]
+        assert kept == [(sent["id"], 0, 5), (sent["id"], 1, 5), (sent["id"], 2, 5)]
+        assert tally() == 5
+        # the others were not harmed.
+        assert contents(store, "good") == [*range(others)]
+        assert worker.pid == pid
+        store.close()
+
+        # And a query that kills does not come back by itself.
+        plain.send_task(codec.READ_TASK, args=[query], queue=codec.READ_QUEUE)
+        wait_until(lambda: tally() == 6, "the query has killed")
+        for _ in range(10):
+            append(client, GOOD, "after").result(timeout=60)
+        wait_until(lambda: not redis.hlen("unacked"), "all is acknowledged")
+        assert redis.llen(codec.READ_QUEUE) == 0
+        assert tally() == 6
+
+
+def test_one_that_hangs_is_given_up_too(site: Site, tally: Callable[[], int]) -> None:
+    # With one pool process, since a hanging one is killed a moment after its message is handed
+    # back, and counts only then.
+    with (
+        deadly_worker(site, concurrency=1, ZDK_TIME_LIMIT="1", ZDK_MAX_TRIES="2"),
+        StorageClient(site.broker_url) as client,
+    ):
+        client.sessions.create(DEADLY).result(timeout=60)
+        with pytest.raises(Unavailable, match="killed its worker"):
+            append(client, DEADLY, HANGS).result(timeout=60)
+        append(client, DEADLY, "after").result(timeout=60)
+    assert tally() == 2
+
+
+def test_one_that_kills_whole_workers_is_given_up_over_restarts(
+    site: Site, tally: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a client that sends again soon, since nobody is left to hand the message back,
+    impatient = partial(ScheduleOptions, resend_after=0.2, resend_at_most=0.5)
+    monkeypatch.setattr("api_client.client.ScheduleOptions", impatient)
+    worker = deadly_worker(site, pool="solo")
+    with StorageClient(site.broker_url) as client:
+        worker.start()
+        client.sessions.create(DEADLY).result(timeout=60)
+        deadly = append(client, DEADLY, KILLS)
+        # when workers are started again and again,
+        while tally() < 5:
+            if worker.running:
+                wait_for_end([worker.pid], timeout=30)
+            # It may be killed before it says that it is ready.
+            with contextlib.suppress(EmbeddedStartFailed):
+                worker.start()
+        # then the sixth survives, also all copies that are still on their way.
+        with pytest.raises(Unavailable, match="killed its worker"):
+            deadly.result(timeout=60)
+        append(client, DEADLY, "after").result(timeout=60)
+        assert worker.running
+        worker.stop()
+    assert tally() == 5

@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-WORKERS ?= 2
+# More than two cores need: many tests wait for processes that start, stop or are killed.
+WORKERS ?= 3
 SCHEDULES ?= 100000
 
 .DEFAULT_GOAL := help

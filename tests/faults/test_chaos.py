@@ -14,7 +14,7 @@ from tests.faults.run import run
 
 _SEED = 20
 #: Seconds in which every kind of fault has its turn on two cores that are busy with other tests.
-_ATTACK_SECONDS = 65.0
+_ATTACK_SECONDS = 50.0
 #: Kinds that may find no chance, such as a message to die with, in so short a time.
 _MOST_MISSED = 6
 

@@ -71,10 +71,10 @@ def fail(storage: Storage, session: str = "s", content: object = 1, app: str = "
     return int(letters(storage)[-1].pk)
 
 
-def refuse(storage: Storage, content: bytes, **headers: Any) -> int:
+def refuse(storage: Storage, content: bytes, reason: str = "it was refused", **headers: Any) -> int:
     """Keep what the gate has refused; returns its dead letter."""
     sent = {"task": codec.WRITE_TASK, "id": str(len(content)), **headers}
-    storage.keep_refused(gate.refused(sent, content, "it was refused"))
+    storage.keep_refused(gate.refused(sent, content, reason))
     return int(letters(storage)[-1].pk)
 
 
@@ -276,7 +276,7 @@ def test_one_must_say_which(zdk: Command, storage: Storage, verb: str, words: li
 
 def test_whatever_failed_cannot_steer_a_terminal(zdk: Command, storage: Storage) -> None:
     failed = fail(storage, ESCAPE, ESCAPE, app=ESCAPE)
-    whole = refuse(storage, ESCAPE.encode(), task=f"task\x00{ESCAPE}", more=ESCAPE + "\x00")
+    whole = refuse(storage, ESCAPE.encode(), ESCAPE, task=f"task\x00{ESCAPE}", more=ESCAPE + "\x00")
     storage.apply([made({"op": ESCAPE, "key": {"app": "a\x00", "user": "", "session": ESCAPE}})])
     printed = [
         zdk("list"),

@@ -17,6 +17,7 @@ import psutil  # type: ignore[import-untyped, unused-ignore]
 from api_client import Event, SessionKey, StorageClient
 from tests.support.processes import wait_for_end
 from tests.support.programs import clean_environment, run_zdk
+from tests.support.waiting import wait_until
 
 KEY = SessionKey("app", "user", "session")
 _READY_SECONDS = 60.0
@@ -63,8 +64,10 @@ def test_killed_up_leaves_no_process_and_loses_nothing(tmp_path: Path) -> None:
         with StorageClient(environment["ZDK_BROKER_URL"]) as client:
             client.sessions.create(KEY).result(timeout=30)
         append(environment, "before")
+        # Up is up with its first worker; the second may not have forked yet.
+        whole = "a broker, two workers, and a pool process of each"
+        wait_until(lambda: len(family(process)) >= 5, whole)
         started = family(process)
-        assert len(started) >= 5, "a broker, two workers, and a pool process of each"
         process.kill()
         wait_for_end(started, timeout=_END_SECONDS)
     with up(tmp_path / "data") as (_, again):

@@ -54,7 +54,7 @@ def _own() -> _Owned:
 
 
 def _build(settings: Settings) -> _Owned:
-    redis = Redis.from_url(settings.results, socket_timeout=30.0, socket_connect_timeout=3.0)
+    redis = open_redis(settings)
     built = open_storage(settings, redis)
     return _Owned(
         built,
@@ -65,6 +65,11 @@ def _build(settings: Settings) -> _Owned:
             give_up_after=settings.give_up_after,
         ),
     )
+
+
+def open_redis(settings: Settings) -> Redis:
+    """The Redis with results and staged bytes. No wait for it is without bound."""
+    return Redis.from_url(settings.results, socket_timeout=30.0, socket_connect_timeout=3.0)
 
 
 def open_storage(settings: Settings, redis: Redis) -> Storage:

@@ -31,21 +31,6 @@ PATIENCE = 60.0
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "outbox.db"
-
-
-@pytest.fixture
-def worker() -> FakeWorker:
-    return FakeWorker(up=False)
-
-
-@pytest.fixture
-def loop() -> DrivenLoop:
-    return DrivenLoop()
-
-
-@pytest.fixture
 def outbox(path: Path, worker: FakeWorker, loop: DrivenLoop) -> Iterator[Outbox]:
     with opened(path, worker, loop) as outbox:
         yield outbox

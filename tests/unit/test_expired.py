@@ -29,21 +29,6 @@ LIMIT = MAX_MESSAGE_AGE_DAYS * DAY
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "outbox.db"
-
-
-@pytest.fixture
-def worker() -> FakeWorker:
-    return FakeWorker(up=False)
-
-
-@pytest.fixture
-def loop() -> DrivenLoop:
-    return DrivenLoop()
-
-
-@pytest.fixture
 def outbox(path: Path, worker: FakeWorker, loop: DrivenLoop) -> Iterator[Outbox]:
     options = OutboxOptions(schedule=ScheduleOptions(window=2, operations=2))
     opened = Outbox(open_homes(path), worker, options, loop)

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from redis import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +20,7 @@ from api_client.contract.errors import InvalidRequest, StorageError, to_record
 from api_client.contract.outcomes import Outcome
 from worker import dead_letters as store
 from worker.cli.output import Exit, errors_explained, fail, load_settings, print_json
-from worker.process import open_storage
+from worker.process import open_redis, open_storage
 from worker.replay import replay as replay_one
 from worker.storage import Storage
 
@@ -137,8 +136,7 @@ def discard(ids: Ids = None, app: App = None, all_: All = False, as_json: Json =
 def _storage() -> Iterator[Storage]:
     settings = load_settings()
     with errors_explained():
-        redis = Redis.from_url(settings.results, socket_timeout=30.0, socket_connect_timeout=3.0)
-        storage = open_storage(settings, redis)
+        storage = open_storage(settings, open_redis(settings))
         try:
             yield storage
         except RedisError as error:

@@ -31,7 +31,7 @@ class DatabaseOptions:
     pool_size: int | None = None
     pool_overflow: int = 10
     pool_timeout: float = 30.0
-    pool_pre_ping: bool = True
+    pool_pre_ping: bool = False
     statement_timeout: float = 30.0
     lock_timeout: float = 10.0
     connect_timeout: float = 5.0

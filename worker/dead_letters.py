@@ -113,7 +113,7 @@ def keep_failures(connection: Connection, failures: Iterable[Failure], now: date
                 "failed_at": now,
             }
         )
-    insert_missing(connection, dead_letters, rows, [dead_letters.c.pk])
+    insert_missing(connection, dead_letters, rows, dead_letters.c.pk)
 
 
 def keep_refused(connection: Connection, refused: Refused, now: datetime) -> None:
@@ -134,7 +134,7 @@ def keep_refused(connection: Connection, refused: Refused, now: datetime) -> Non
         "issued_at": now,
         "failed_at": now,
     }
-    insert_missing(connection, dead_letters, [row], [dead_letters.c.pk])
+    insert_missing(connection, dead_letters, [row], dead_letters.c.pk)
 
 
 def forget(connection: Connection, message_id: str, position: int) -> bool:

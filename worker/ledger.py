@@ -81,7 +81,7 @@ def claim(
         # Sorted, so that two workers holding the same messages cannot deadlock.
         for message_id in sorted(messages)
     ]
-    claimed = {row[0] for row in insert_missing(connection, ledger, rows, [ledger.c.message_id])}
+    claimed = insert_missing(connection, ledger, rows, ledger.c.message_id)
     found = find(connection, messages.keys() - claimed)
     if len(claimed) + len(found) < len(messages):
         raise TryAgain("a ledger row was swept while it was being read")

@@ -20,6 +20,7 @@ from worker import dead_letters, transaction
 from worker.dead_letters import WHOLE_MESSAGE
 from worker.retry import with_retries
 from worker.storage import Storage
+from worker.transaction import Way
 from worker.work import Work, outcome
 
 
@@ -98,7 +99,7 @@ def _message(row: Row[Any]) -> Message:
 def _replay_message(
     connection: Connection, storage: Storage, pk: int, work: Work, now: datetime
 ) -> list[Outcome]:
-    entries, _ = transaction.commit(connection, storage.intake, [work], now, one_by_one=True)
+    entries, _ = transaction.commit(connection, storage.intake, [work], now, Way.ONE_BY_ONE)
     reply = entries[work.message.id].reply(work.message)
     if reply.error is not None:
         dead_letters.failed_again(connection, pk, reply.error, now)

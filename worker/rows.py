@@ -1,16 +1,40 @@
-"""Multi-row statements that PostgreSQL and SQLite both understand."""
+"""Multi-row statements, in a form that is fast on PostgreSQL and one that SQLite understands.
+
+Each statement is made once and then reused with other rows: SQLAlchemy compiles a statement once,
+but would compile one with its rows written into it each time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import CTE, Column, Connection, Table, column, values
+import msgspec
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Delete,
+    FromClause,
+    Row,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    column,
+    func,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+
+from worker.copying import copy_rows
 
 T = TypeVar("T")
 
-#: Rows in one statement: SQLite allows 32,766 bound values, and no table here has ten columns.
+#: Rows in one statement.
 ROWS_PER_STATEMENT = 3000
 
 
@@ -20,34 +44,68 @@ def chunks(items: Sequence[T], size: int = ROWS_PER_STATEMENT) -> Iterator[Seque
         yield items[start : start + size]
 
 
-def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT of the dialect in use, for its ON CONFLICT clause."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+def find_rows(
+    connection: Connection,
+    columns: tuple[Column[Any], ...],
+    keys: Sequence[tuple[Any, ...]],
+    *more: Column[Any],
+) -> Iterator[Row[Any]]:
+    """The rows of one table whose ``columns`` equal one of ``keys``: those and ``more`` of them."""
+    dialect = connection.dialect.name
+    for part in chunks(keys):
+        yield from connection.execute(
+            _find(dialect, columns, more), _wanted_rows(dialect, columns, part)
+        )
 
 
-def values_table(columns: Sequence[Column[Any]], rows: Sequence[Sequence[Any]]) -> CTE:
-    """``rows`` as a table named ``wanted`` to join with, its columns typed as ``columns``.
+def lock_rows(
+    connection: Connection, columns: tuple[Column[Any], ...], keys: Sequence[tuple[Any, ...]]
+) -> Iterator[Row[Any]]:
+    """The whole rows of one table whose ``columns`` equal one of ``keys``, locked one after the
+    other in the order of ``columns``.
 
-    A join with VALUES is looked up row by row in an index, where a long IN list of tuples
-    becomes a long OR.
+    Parameters:
+        keys: sorted, so that the order is one from first to last.
     """
-    typed = values(*(column(c.name, c.type) for c in columns), name="wanted")
-    return typed.data([tuple(row) for row in rows]).cte("wanted")
+    dialect = connection.dialect.name
+    for part in chunks(keys):
+        yield from connection.execute(_lock(dialect, columns), _wanted_rows(dialect, columns, part))
+
+
+def insert_new(
+    connection: Connection, columns: tuple[Column[Any], ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert rows of one table that are not there.
+
+    On PostgreSQL by COPY, which takes half of what any INSERT takes (docs/decisions/0021).
+
+    Parameters:
+        columns: those that are given.
+        rows: their values: text, integers and points in time.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: one of them is there, and none was inserted.
+    """
+    if not rows:
+        return
+    table, names = _table_of(columns), [c.name for c in columns]
+    if connection.dialect.name == "postgresql":
+        copy_rows(connection, table.name, names, rows)
+    else:
+        connection.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def insert_missing(
     connection: Connection,
     table: Table,
     rows: Sequence[dict[str, Any]],
-    returning: Sequence[Column[Any]],
-) -> list[Any]:
-    """Insert the rows that conflict with none; return ``returning`` of those inserted."""
+    returning: Column[Any],
+) -> set[Any]:
+    """Insert the rows that conflict with none; return one column of those inserted."""
     if not rows:
-        return []
-    statement = insert_into(connection, table).on_conflict_do_nothing().returning(*returning)
-    return list(connection.execute(statement, list(rows)))
+        return set()
+    statement = _insert_missing(connection.dialect.name, table, returning)
+    return {*connection.execute(statement, list(rows)).scalars()}
 
 
 def upsert(
@@ -57,25 +115,98 @@ def upsert(
     replace: Sequence[str],
 ) -> None:
     """Insert the rows, replacing the columns ``replace`` where the primary key exists."""
-    if not rows:
-        return
-    keys = list(table.primary_key.columns)
-    statement = insert_into(connection, table)
-    statement = statement.on_conflict_do_update(
-        index_elements=keys,
-        set_={name: statement.excluded[name] for name in replace},
-    )
-    # Without RETURNING, SQLAlchemy sends such a statement row by row.
-    connection.execute(statement.returning(keys[0]), list(rows))
+    if rows:
+        connection.execute(_upsert(connection.dialect.name, table, tuple(replace)), list(rows))
 
 
 def delete_rows(
     connection: Connection, columns: Sequence[Column[Any]], rows: Sequence[Sequence[Any]]
 ) -> None:
     """Delete the rows of one table whose ``columns`` equal one of ``rows``."""
+    dialect, chosen = connection.dialect.name, tuple(columns)
+    for part in chunks(rows):
+        connection.execute(_delete(dialect, chosen), _wanted_rows(dialect, chosen, part))
+
+
+@cache
+def _find(
+    dialect: str, columns: tuple[Column[Any], ...], more: tuple[Column[Any], ...]
+) -> Select[Any]:
+    rows, match = _wanted(dialect, columns)
+    return select(*columns, *more).join(rows, onclause=match)
+
+
+@cache
+def _lock(dialect: str, columns: tuple[Column[Any], ...]) -> Select[Any]:
+    rows, match = _wanted(dialect, columns)
+    table = _table_of(columns)
+    found = select(table).join(rows, onclause=match).order_by(*columns)
+    return found.with_for_update(of=table)
+
+
+@cache
+def _delete(dialect: str, columns: tuple[Column[Any], ...]) -> Delete:
+    rows, match = _wanted(dialect, columns)
+    return _table_of(columns).delete().where(select(1).select_from(rows).where(match).exists())
+
+
+def _wanted(
+    dialect: str, columns: tuple[Column[Any], ...]
+) -> tuple[FromClause, ColumnElement[bool]]:
+    """A table ``wanted`` to join with, its columns named and typed as ``columns``, and where it
+    matches them. Its rows are given when the statement is executed, by `_wanted_rows`.
+
+    A join is looked up row by row in an index, where a long IN list of tuples becomes a long OR.
+    """
+    if dialect == "postgresql":
+        arrays = [bindparam(f"wanted_{c.name}", type_=ARRAY(c.type)) for c in columns]
+        made = func.unnest(*arrays).table_valued(*(column(c.name, c.type) for c in columns))
+        rows: FromClause = made.render_derived(name="wanted")
+    else:
+        each = func.json_each(bindparam("wanted_rows", type_=Text)).table_valued(
+            "value", name="each"
+        )
+        cells = (
+            func.json_extract(each.c.value, f"$[{place}]", type_=c.type).label(c.name)
+            for place, c in enumerate(columns)
+        )
+        rows = select(*cells).select_from(each).cte("wanted")
+    return rows, and_(*(c == rows.c[c.name] for c in columns))
+
+
+def _wanted_rows(
+    dialect: str, columns: tuple[Column[Any], ...], rows: Sequence[Sequence[Any]]
+) -> dict[str, Any]:
+    """The parameters with which a statement that uses `_wanted` is executed."""
+    if dialect == "postgresql":
+        cells = zip(*rows, strict=True)
+        return {f"wanted_{c.name}": [*values] for c, values in zip(columns, cells, strict=True)}
+    return {"wanted_rows": msgspec.json.encode(rows).decode()}
+
+
+def _insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT of the dialect, for its ON CONFLICT clause."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+@cache
+def _insert_missing(dialect: str, table: Table, returning: Column[Any]) -> Any:
+    return _insert_into(dialect, table).on_conflict_do_nothing().returning(returning)
+
+
+@cache
+def _upsert(dialect: str, table: Table, replace: tuple[str, ...]) -> Any:
+    keys = list(table.primary_key.columns)
+    statement = _insert_into(dialect, table)
+    statement = statement.on_conflict_do_update(
+        index_elements=keys,
+        set_={name: statement.excluded[name] for name in replace},
+    )
+    # Without RETURNING, SQLAlchemy sends such a statement row by row.
+    return statement.returning(keys[0])
+
+
+def _table_of(columns: Sequence[Column[Any]]) -> Table:
     table = columns[0].table
     assert isinstance(table, Table)
-    for part in chunks(rows):
-        wanted = values_table(columns, part)
-        match = [c == wanted.c[c.name] for c in columns]
-        connection.execute(table.delete().where(wanted.select().where(*match).exists()))
+    return table

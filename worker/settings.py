@@ -23,7 +23,8 @@ class Settings(BaseSettings):
         pool_size: connections each worker process keeps open; 10 for PostgreSQL, 5 for SQLite.
         pool_overflow: further connections under load.
         pool_timeout: seconds to wait for a free connection.
-        pool_pre_ping: whether to test a connection before each use.
+        pool_pre_ping: whether to test a connection before each use, which takes a round trip.
+            Without it, a transaction that meets a lost connection is run again on another.
         statement_timeout: seconds until PostgreSQL cancels a statement.
         lock_timeout: seconds to wait for a lock.
         connect_timeout: seconds to wait for a connection.
@@ -52,7 +53,7 @@ class Settings(BaseSettings):
     pool_size: int | None = Field(default=None, ge=1)
     pool_overflow: int = Field(default=10, ge=0)
     pool_timeout: float = Field(default=30.0, gt=0)
-    pool_pre_ping: bool = True
+    pool_pre_ping: bool = False
     statement_timeout: float = Field(default=30.0, gt=0)
     lock_timeout: float = Field(default=10.0, gt=0)
     connect_timeout: float = Field(default=5.0, gt=0)

@@ -23,6 +23,7 @@ from worker.dead_letters import Failure, Limits, Refused
 from worker.ledger import Entry
 from worker.queries import answer
 from worker.retry import is_transient, with_retries
+from worker.transaction import Way
 from worker.work import Work, unexpected, unique
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Storage:
         """
         try:
             found = with_retries(
-                lambda: answer(self.database, self.blobs, query), patience=self.patience
+                lambda: answer(self.database, self.intake, query), patience=self.patience
             )
         except StorageError as error:
             return QueryReply(error=to_record(error))
@@ -117,16 +118,17 @@ class Storage:
 
     def take_bytes(self, work: Work) -> None:
         """Replace the saves of ``work`` by saves of stored blobs, or note what is missing."""
-        for position, operation in enumerate(work.decoded):
-            if isinstance(operation, SaveArtifact):
-                try:
-                    work.decoded[position] = self.intake.take(operation)
-                except Missing as error:
-                    work.missing.append(error.sha256)
-                except Exception as error:
-                    if is_transient(error):
-                        raise
-                    work.decoded[position] = unexpected(error)
+        with self.blobs.batch() as batch:
+            for position, operation in enumerate(work.decoded):
+                if isinstance(operation, SaveArtifact):
+                    try:
+                        work.decoded[position] = self.intake.take(operation, batch)
+                    except Missing as error:
+                        work.missing.append(error.sha256)
+                    except Exception as error:
+                        if is_transient(error):
+                            raise
+                        work.decoded[position] = unexpected(error)
 
     def _apply(self, messages: Sequence[Message]) -> list[WriteReply]:
         works = unique(messages)
@@ -136,9 +138,7 @@ class Storage:
                 self.take_bytes(work)
         pending = [work for id_, work in works.items() if id_ not in entries and not work.missing]
         entries |= self._commit(pending)
-        for work in pending:
-            for save in work.saves:
-                self.intake.discard_staged(save)
+        self.intake.discard_staged(save for work in pending for save in work.saves)
         return [_reply(message, works[message.id], entries) for message in messages]
 
     def _applied_before(self, works: Sequence[Work]) -> dict[str, Entry]:
@@ -150,21 +150,24 @@ class Storage:
             return ledger.find(connection, [work.message.id for work in works])
 
     def _commit(self, works: Sequence[Work]) -> dict[str, Entry]:
-        try:
-            entries, failures = self._transact(works, one_by_one=False)
-        except Exception as error:
-            if is_transient(error):
-                raise
-            log.warning("applying one operation at a time after %s", _brief(error))
-            entries, failures = self._transact(works, one_by_one=True)
+        entries, failures = self._transact(works, [*Way])
         self._trim({dead_letters.app_of(failure.body) for failure in failures})
         return entries
 
     def _transact(
-        self, works: Sequence[Work], *, one_by_one: bool
+        self, works: Sequence[Work], ways: Sequence[Way]
     ) -> tuple[dict[str, Entry], list[Failure]]:
-        with self.database.write.begin() as connection:
-            return transaction.commit(connection, self.intake, works, _now(), one_by_one=one_by_one)
+        """Commit in the first of ``ways`` that the database does not refuse."""
+        try:
+            with self.database.write.begin() as connection:
+                return transaction.commit(connection, self.intake, works, _now(), ways[0])
+        except Exception as error:
+            if is_transient(error) or len(ways) == 1:
+                raise
+            # That an event was stored before is nothing special.
+            level = logging.WARNING if ways[1] is Way.ONE_BY_ONE else logging.DEBUG
+            log.log(level, "applying %s after %s", ways[1].value, _brief(error))
+        return self._transact(works, ways[1:])
 
     def _give_up(self, message: Message, error: StorageError, attempts: int) -> WriteReply:
         now = _now()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from enum import Enum
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -25,29 +27,36 @@ from worker.work import Decoded, Work, outcome, unexpected
 _Apply = Callable[[Connection, Sequence[Any], datetime], Sequence[Any]]
 
 
+class Way(Enum):
+    """How much is taken for granted, which is faster, or looked at one by one."""
+
+    #: No event is stored already. Where that is wrong, the database refuses the batch.
+    EVENTS_ARE_NEW = "events are new"
+    #: Each event is looked for.
+    ALL_AT_ONCE = "all at once"
+    #: Each operation is applied by itself, so that one which the database refuses does not spoil
+    #: its neighbours.
+    ONE_BY_ONE = "one by one"
+
+
 def commit(
     connection: Connection,
     intake: Intake,
     works: Sequence[Work],
     now: datetime,
-    *,
-    one_by_one: bool = False,
+    way: Way = Way.ALL_AT_ONCE,
 ) -> tuple[dict[str, Entry], list[Failure]]:
     """Claim messages in the ledger, apply those that are new, record outcomes and failures.
-
-    Parameters:
-        one_by_one: apply each operation by itself, so that one which the database refuses does
-            not spoil its neighbours.
 
     Returns the ledger's entries of all messages, and what has failed in the new ones.
     """
     known = ledger.claim(connection, {w.message.id: w.message for w in works}, now)
     fresh = [work for work in works if work.message.id not in known]
     operations = [operation for work in fresh for operation in work.decoded]
-    if one_by_one:
+    if way is Way.ONE_BY_ONE:
         results = [apply_alone(connection, intake, op, now) for op in operations]
     else:
-        results = apply(connection, intake, operations, now)
+        results = apply(connection, intake, operations, now, way)
     entries: dict[str, Entry] = {}
     for work in fresh:
         own, results = results[: len(work.decoded)], results[len(work.decoded) :]
@@ -71,7 +80,11 @@ def failures_of(work: Work, entries: dict[str, Entry], attempts: int = 1) -> lis
 
 
 def apply(
-    connection: Connection, intake: Intake, operations: Sequence[Decoded], now: datetime
+    connection: Connection,
+    intake: Intake,
+    operations: Sequence[Decoded],
+    now: datetime,
+    way: Way = Way.ALL_AT_ONCE,
 ) -> list[Any]:
     """Apply sessions, then artifacts, then the rest; they share nothing that orders them."""
     results: list[Any] = list(operations)
@@ -86,7 +99,8 @@ def apply(
         _hold_blobs(connection, intake, chosen)
         return artifact_index.apply(connection, chosen, now)
 
-    take(session_store.OPERATIONS, session_store.apply)
+    events_are_new = way is Way.EVENTS_ARE_NEW
+    take(session_store.OPERATIONS, partial(session_store.apply, events_are_new=events_are_new))
     take((DecodedSave, DeleteArtifact), save)
     take((DiscardDeadLetter,), _discard)
     return results

@@ -18,6 +18,8 @@ from api_client.outbox.entries import Dispatch, Entry
 
 #: A wait has long reached its limit when it has been doubled this often.
 _MOST_DOUBLINGS = 32
+#: Waiting operations that are worth another message (docs/decisions/0020).
+_WORTH_A_MESSAGE = 100
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,9 @@ class Schedule:
     def pack(self) -> list[Dispatch]:
         """Form as many messages as the window and the waiting entries allow."""
         packed = []
-        while len(self._on_way) - self._expired < self._options.window:
-            entries = self._gather()
+        free = self._options.window - (len(self._on_way) - self._expired)
+        for left in range(free, 0, -1):
+            entries = self._gather(self._share(left))
             if not entries:
                 break
             dispatch = Dispatch(self._new_id(), entries)
@@ -260,14 +263,31 @@ class Schedule:
         """The last unconfirmed entry of every ordering key that has one."""
         return self._last
 
-    def _gather(self) -> list[Entry]:
-        """Take the entries of the next message out of their queues."""
+    def _share(self, messages: int) -> int:
+        """How many of the entries that may leave now the next message should begin with.
+
+        Were it all of them, that message would hold all keys, and whatever waits behind them would
+        have to wait for its confirmation while workers are idle. So a long queue is spread over
+        the messages that may leave, and a short one is not: small messages cost more.
+
+        Parameters:
+            messages: how many may still leave.
+        """
+        wanted = min(messages, max(1, self.operations // _WORTH_A_MESSAGE))
+        return -(-(len(self._ready) + len(self._ready_staged)) // wanted)
+
+    def _gather(self, beginnings: int) -> list[Entry]:
+        """Take the entries of the next message out of their queues.
+
+        Parameters:
+            beginnings: how many entries at most that follow on no other one of the message.
+        """
         entries: list[Entry] = []
         size = 0
         # Entries that may go with this message because it holds their predecessors.
         following: list[tuple[int, Entry]] = []
         while len(entries) < self._options.operations:
-            heap = self._next_heap(following)
+            heap = self._next_heap(following, beginnings)
             if heap is None:
                 break
             entry = heap[0][1]
@@ -276,17 +296,24 @@ class Schedule:
             if entries and entry.home is not entries[0].home:
                 break
             heapq.heappop(heap)
+            beginnings -= heap is not following
             entries.append(entry)
             size += entry.size
             self._take(entry, following)
         return entries
 
-    def _next_heap(self, following: list[tuple[int, Entry]]) -> list[tuple[int, Entry]] | None:
+    def _next_heap(
+        self, following: list[tuple[int, Entry]], beginnings: int
+    ) -> list[tuple[int, Entry]] | None:
         """The heap with the next entry that may leave; None if there is no such entry."""
         # One that is dropped here is offered again when this message is confirmed.
         while following and not self._may_stage(following[0][1]):
             heapq.heappop(following)
-        heaps = [heap for heap in (self._ready, following) if heap]
+        heaps = [following] if following else []
+        if beginnings <= 0:
+            return min(heaps, default=None)
+        if self._ready:
+            heaps.append(self._ready)
         if self._ready_staged and self._may_stage(self._ready_staged[0][1]):
             heaps.append(self._ready_staged)
         return min(heaps, default=None)

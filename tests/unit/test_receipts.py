@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from api_client.contract.errors import NotFound, Unavailable
-from api_client.receipts import AwaitableFuture, Receipt
+from api_client.futures import AwaitableFuture
+from api_client.receipts import Receipt
 
 #: Longer than any test takes; a wait that hangs fails the test after it.
 PATIENCE = 20.0
@@ -20,24 +22,6 @@ PATIENCE = 20.0
 @pytest.fixture
 def receipt() -> Receipt[int]:
     return Receipt(PATIENCE)
-
-
-class Interrupted(AwaitableFuture[Any]):
-    """Gives another thread its turn at the moment somebody looks whether it is done."""
-
-    def __init__(self, other: Callable[[], None]):
-        super().__init__(PATIENCE)
-        self._other: Callable[[], None] | None = other
-
-    def done(self) -> bool:
-        found = super().done()
-        other, self._other = self._other, None
-        if other is not None:
-            thread = threading.Thread(target=other)
-            thread.start()
-            # Where a lock keeps the other one out, it goes on only after this has returned.
-            thread.join(0.2)
-        return found
 
 
 def together(*works: Callable[[], Any]) -> list[BaseException]:
@@ -73,25 +57,58 @@ class TestInThreads:
         assert together(*waiting, lambda: receipt.fail(error)) == [error] * 4
         assert receipt.exception(0) is error
 
-    @pytest.mark.parametrize("interrupting", ["accept", "succeed", "fail"])
-    @pytest.mark.parametrize("resolving", ["accept", "succeed", "fail"])
+    @pytest.mark.parametrize("one", ["accept", "succeed", "fail"])
+    @pytest.mark.parametrize("other", ["accept", "succeed", "fail"])
     def test_two_threads_resolve_it_at_the_same_moment_and_neither_fails(
-        self, receipt: Receipt[int], resolving: str, interrupting: str
+        self, one: str, other: str
     ) -> None:
         # The caller's thread accepts a read while the outbox's thread may be answering it.
         arguments: dict[str, tuple[Any, ...]] = {"succeed": (1,), "fail": (NotFound("gone"),)}
-        raised: list[BaseException] = []
+        for _ in range(50):
+            receipt: Receipt[int] = Receipt(PATIENCE)
 
-        def resolve(how: str) -> None:
-            try:
+            def resolve(how: str, receipt: Receipt[int] = receipt) -> None:
                 getattr(receipt, how)(*arguments.get(how, ()))
-            except BaseException as error:
-                raised.append(error)
 
-        receipt.accepted = Interrupted(lambda: resolve(interrupting))
-        resolve(resolving)
-        assert raised == []
-        assert concurrent.futures.Future.done(receipt.accepted)
+            assert (
+                together(
+                    lambda: resolve(one),
+                    lambda: resolve(other),
+                    lambda: receipt.accepted.exception(PATIENCE),  # noqa: B023
+                )
+                == []
+            )
+            assert receipt.accepted.done()
+
+    def test_a_wait_that_begins_while_it_is_resolved_ends(self) -> None:
+        for _ in range(200):
+            receipt: Receipt[int] = Receipt(PATIENCE)
+            results: list[int] = []
+            assert (
+                together(
+                    lambda: receipt.succeed(3),  # noqa: B023
+                    lambda: results.append(receipt.result(PATIENCE)),  # noqa: B023
+                    lambda: concurrent.futures.wait([receipt], timeout=PATIENCE),  # noqa: B023
+                )
+                == []
+            )
+            assert results == [3]
+
+    def test_it_is_resolved_once(self, receipt: Receipt[int]) -> None:
+        receipt.set_result(1)
+        with pytest.raises(concurrent.futures.InvalidStateError):
+            receipt.set_result(2)
+        with pytest.raises(concurrent.futures.InvalidStateError):
+            receipt.set_exception(NotFound("late"))
+        assert receipt.result(0) == 1
+
+    def test_many_open_ones_are_few_objects_for_the_garbage_collector(self) -> None:
+        gc.collect()
+        before = len(gc.get_objects())
+        receipts: list[Receipt[int]] = [Receipt(PATIENCE) for _ in range(1000)]
+        for receipt in receipts:
+            receipt.accept()
+        assert len(gc.get_objects()) - before < 1500
 
     def test_callbacks_run_also_when_added_late(self, receipt: Receipt[int]) -> None:
         seen: list[int] = []

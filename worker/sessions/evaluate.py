@@ -89,11 +89,12 @@ class Snapshot:
 
     Attributes:
         rows: those that exist or were inserted for a create; all others are absent.
-        seen: the seq of every event of the batch that is stored already, by row id and event id.
+        seen: the seq of every event of the batch that is stored already, by row id and event id;
+            empty if all are taken for new.
     """
 
     rows: dict[SessionKey, SessionRow]
-    seen: dict[tuple[int, str], int]
+    seen: dict[tuple[int, str], int] = field(default_factory=dict)
 
 
 @dataclass

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from api_client.contract.errors import StorageError
 from api_client.contract.keys import SessionKey
 from api_client.contract.operations import CreateSession, DeleteSession, UpdateState
 from worker.retry import TryAgain
-from worker.rows import chunks, delete_rows, insert_missing, upsert, values_table
+from worker.rows import (
+    delete_rows,
+    find_rows,
+    insert_missing,
+    insert_new,
+    lock_rows,
+    upsert,
+)
 from worker.schema import events, sessions
 from worker.sessions.evaluate import (
     Decoded,
@@ -28,22 +35,50 @@ from worker.sessions.state import write_state
 OPERATIONS = (CreateSession, UpdateState, DeleteSession, DecodedAppend)
 
 _KEY_COLUMNS = (sessions.c.app, sessions.c.user_id, sessions.c.session_id)
+_EVENT_KEY_COLUMNS = (events.c.session_pk, events.c.event_id)
+_EVENT_COLUMNS = (
+    events.c.session_pk,
+    events.c.seq,
+    events.c.event_id,
+    events.c.timestamp,
+    events.c.size,
+    events.c.payload,
+)
 
 
 def apply(
-    connection: Connection, operations: Sequence[Decoded | StorageError], now: datetime
+    connection: Connection,
+    operations: Sequence[Decoded | StorageError],
+    now: datetime,
+    *,
+    events_are_new: bool = False,
 ) -> list[SessionResult | StorageError]:
     """Apply decoded operations in order within the caller's transaction.
+
+    Parameters:
+        events_are_new: take it for granted that no event of the batch is stored already, which
+            saves looking for each of them.
 
     Returns one result or error per operation, in order.
 
     Raises:
         TryAgain: a session changed hands between two statements; run the transaction again.
+        sqlalchemy.exc.IntegrityError: an event was stored already, although taken for new.
     """
     snapshot = _lock(connection, operations, now)
+    if not (events_are_new and all(map(_inserts_its_events, operations))):
+        snapshot.seen = _find_events(connection, operations, snapshot.rows)
     plan = evaluate(operations, snapshot, now)
     _write(connection, snapshot, plan)
     return plan.results
+
+
+def _inserts_its_events(operation: Decoded | StorageError) -> bool:
+    """Whether the database would notice an event that was stored before. It does not see those of
+    an append that fails, or of one whose session is deleted after it."""
+    if isinstance(operation, DecodedAppend):
+        return operation.operation.expected_revision is None
+    return not isinstance(operation, DeleteSession)
 
 
 def _lock(
@@ -59,7 +94,7 @@ def _lock(
     rows |= _lock_rows(connection, sorted(keys - rows.keys()), inserted)
     if creates.keys() - rows.keys():
         raise TryAgain("a session was deleted while it was being created")
-    return Snapshot(rows, _find_events(connection, operations, rows))
+    return Snapshot(rows)
 
 
 def _key_of(operation: Decoded | StorageError) -> SessionKey | None:
@@ -90,7 +125,7 @@ def _insert_for_create(
         }
         for key in creates
     ]
-    return {row.pk for row in insert_missing(connection, sessions, rows, [sessions.c.pk])}
+    return insert_missing(connection, sessions, rows, sessions.c.pk)
 
 
 def _lock_rows(
@@ -98,26 +133,18 @@ def _lock_rows(
 ) -> dict[SessionKey, SessionRow]:
     """Lock the rows of ``keys`` in one order, the same in every worker."""
     found: dict[SessionKey, SessionRow] = {}
-    for part in chunks(keys):
-        wanted = values_table(_KEY_COLUMNS, [(key.app, key.user, key.session) for key in part])
-        match = [column == wanted.c[column.name] for column in _KEY_COLUMNS]
-        statement = (
-            select(sessions)
-            .join(wanted, onclause=match[0] & match[1] & match[2])
-            .order_by(*_KEY_COLUMNS)
-            .with_for_update(of=sessions)
+    asked = [(key.app, key.user, key.session) for key in keys]
+    for row in lock_rows(connection, _KEY_COLUMNS, asked):
+        key = SessionKey(row.app, row.user_id, row.session_id)
+        found[key] = SessionRow(
+            row.pk,
+            key,
+            row.pk not in inserted,
+            row.revision,
+            row.last_seq,
+            row.created_at,
+            row.updated_at,
         )
-        for row in connection.execute(statement):
-            key = SessionKey(row.app, row.user_id, row.session_id)
-            found[key] = SessionRow(
-                row.pk,
-                key,
-                row.pk not in inserted,
-                row.revision,
-                row.last_seq,
-                row.created_at,
-                row.updated_at,
-            )
     return found
 
 
@@ -133,16 +160,8 @@ def _find_events(
             row = rows.get(operation.operation.key)
             if row is not None and row.last_seq > 0:
                 asked += [(row.pk, event.envelope.id) for event in operation.events]
-    seen: dict[tuple[int, str], int] = {}
-    columns = (events.c.session_pk, events.c.event_id)
-    for part in chunks(asked):
-        wanted = values_table(columns, part)
-        match = [column == wanted.c[column.name] for column in columns]
-        statement = select(*columns, events.c.seq).join(wanted, onclause=match[0] & match[1])
-        seen.update(
-            {(row.session_pk, row.event_id): row.seq for row in connection.execute(statement)}
-        )
-    return seen
+    found = find_rows(connection, _EVENT_KEY_COLUMNS, asked, events.c.seq)
+    return {(row.session_pk, row.event_id): row.seq for row in found}
 
 
 def _write(connection: Connection, snapshot: Snapshot, plan: SessionPlan) -> None:
@@ -182,17 +201,15 @@ def _row_values(row: SessionRow) -> dict[str, object]:
 
 
 def _insert_events(connection: Connection, plan: SessionPlan, moved: Mapping[int, int]) -> None:
-    if not plan.events:
-        return
     rows = [
-        {
-            "session_pk": moved.get(event.session_pk, event.session_pk),
-            "seq": event.seq,
-            "event_id": event.event_id,
-            "timestamp": event.timestamp,
-            "size": event.size,
-            "payload": event.payload,
-        }
+        (
+            moved.get(event.session_pk, event.session_pk),
+            event.seq,
+            event.event_id,
+            event.timestamp,
+            event.size,
+            event.payload,
+        )
         for event in plan.events
     ]
-    connection.execute(events.insert(), rows)
+    insert_new(connection, _EVENT_COLUMNS, rows)

@@ -49,7 +49,7 @@ class Requests:
         Parameters:
             finish: makes its result of the reply's JSON; None if there will be no reply.
         """
-        return Receipt(self._wait_timeout, finish, self._outbox().callbacks.submit)
+        return self._receipt(self._outbox(), finish)
 
     def write(
         self,
@@ -63,10 +63,11 @@ class Requests:
             finish: makes the receipt's result of the outcome's JSON.
             state_keys: those its events touch.
         """
-        receipt = self.receipt(finish)
+        outbox = self._outbox()
+        receipt = self._receipt(outbox, finish)
         body = codec.encode_operation(operation)
         keys = ordering_keys(operation, state_keys or ())
-        self._outbox().submit(body, keys, receipt, self._block)
+        outbox.submit(body, keys, receipt, self._block)
         return receipt
 
     def write_spooled(
@@ -126,6 +127,9 @@ class Requests:
 
         ask(first)
         return receipt
+
+    def _receipt(self, outbox: Outbox, finish: Callable[[msgspec.Raw], T] | None) -> Receipt[T]:
+        return Receipt(self._wait_timeout, finish, outbox.elsewhere)
 
 
 def within(app: str, user: str | None) -> PickWrites:

@@ -102,7 +102,7 @@ class Sessions:
             return receipt
         operation = AppendEvents(key=key, events=stored, expected_revision=expected_revision)
         state_keys = [name for e in batch for name in (*e.state_delta, *e.state_delete)]
-        return self._requests.write(operation, _decoder(EventsAppended), state_keys)
+        return self._requests.write(operation, _APPENDED, state_keys)
 
     def update_state(
         self, key: SessionKey, delta: Mapping[str, Any] | None = None, *, delete: Sequence[str] = ()
@@ -200,6 +200,14 @@ class Sessions:
         return self._requests.read(query, within(app, user), _decoder(Page[SessionSummary]))
 
 
+def _decoder(kind: Any) -> Any:
+    return partial(codec.decode, kind=kind)
+
+
+#: One for all appends, of which there are many.
+_APPENDED = _decoder(EventsAppended)
+
+
 class _Assembly:
     """Puts a session together from one or more replies, the newest events first."""
 
@@ -234,10 +242,6 @@ class _Assembly:
             created_at=self._first.created_at,
             updated_at=self._first.updated_at,
         )
-
-
-def _decoder(kind: Any) -> Any:
-    return partial(codec.decode, kind=kind)
 
 
 def _as_list(values: Sequence[Any], field: str = "events") -> list[Any]:

@@ -24,6 +24,8 @@ from api_client.contract.limits import (
     MAX_STATE_KEY_BYTES,
 )
 
+#: Types whose values are all JSON.
+_ATOMS = frozenset({str, bool, type(None)})
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 #: Makes all digits alike, and all exponents; a regular expression would take ten times as long.
 _SHAPES = bytes.maketrans(b"123456789E", b"000000000e")
@@ -105,8 +107,7 @@ def check_json(value: Any, field: str, depth: int = MAX_JSON_DEPTH) -> None:
     That is: str, bool, None, int up to `MAX_INTEGER_BITS`, finite float, and lists, tuples and
     dicts with string keys of these, at most ``depth`` levels deep.
     """
-    kind = type(value)
-    if kind is str or value is None or kind is bool:
+    if type(value) in _ATOMS:
         return
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -118,29 +119,37 @@ def check_json(value: Any, field: str, depth: int = MAX_JSON_DEPTH) -> None:
                 field=field,
                 limit=MAX_INTEGER_BITS,
             )
-    elif isinstance(value, str):
-        return
-    elif depth == 0:
+    elif not isinstance(value, str):
+        _check_container(value, field, depth)
+
+
+def _check_container(value: Any, field: str, depth: int) -> None:
+    if depth == 0:
         raise InvalidRequest(
             f"{field} is nested deeper than {MAX_JSON_DEPTH} levels",
             field=field,
             limit=MAX_JSON_DEPTH,
         )
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise InvalidRequest(
-                    f"{field} has a key of type {type(key).__name__}; JSON keys are strings",
-                    field=field,
-                )
-            check_json(item, field, depth - 1)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            check_json(item, field, depth - 1)
-    else:
+    if isinstance(value, dict):
+        _check_keys(value, field)
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
         raise InvalidRequest(
             f"{field} contains a {type(value).__name__}, which is not JSON", field=field
         )
+    for item in value:
+        # Most are, and a call for each would take longer than all the rest.
+        if type(item) not in _ATOMS:
+            check_json(item, field, depth - 1)
+
+
+def _check_keys(value: dict[Any, Any], field: str) -> None:
+    for key in value:
+        if not isinstance(key, str):
+            raise InvalidRequest(
+                f"{field} has a key of type {type(key).__name__}; JSON keys are strings",
+                field=field,
+            )
 
 
 def encode_json(value: Any, field: str, limit: int) -> bytes:

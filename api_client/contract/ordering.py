@@ -7,6 +7,7 @@ An ordering key is a tuple: ``("app", app)``, ``("user", app, user)`` or
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from api_client.contract.keys import ArtifactKey, SessionKey
 from api_client.contract.operations import (
@@ -46,12 +47,15 @@ def artifact_ordering(key: ArtifactKey) -> OrderingKey:
 
 def state_ordering(key: SessionKey, state_keys: Iterable[str]) -> set[OrderingKey]:
     """The ordering keys of the scopes beyond the session that ``state_keys`` touch."""
-    scopes = {split_state_key(name)[0] for name in state_keys}
     found: set[OrderingKey] = set()
-    if Scope.APP in scopes:
-        found.add(app_ordering(key.app))
-    if Scope.USER in scopes:
-        found.add(user_ordering(key.app, key.user))
+    for name in state_keys:
+        # Most keys have no prefix.
+        if ":" in name:
+            scope, _ = split_state_key(name)
+            if scope is Scope.APP:
+                found.add(app_ordering(key.app))
+            elif scope is Scope.USER:
+                found.add(user_ordering(key.app, key.user))
     return found
 
 
@@ -65,15 +69,27 @@ def ordering_keys(
             only as unparsed JSON.
     """
     match operation:
-        case CreateSession(key=key, state=state):
-            return frozenset({session_ordering(key)} | state_ordering(key, state))
-        case UpdateState(key=key, delta=delta, delete=delete):
-            return frozenset({session_ordering(key)} | state_ordering(key, [*delta, *delete]))
         case AppendEvents(key=key):
-            return frozenset({session_ordering(key)} | state_ordering(key, event_state_keys))
+            return _session_and_state(key, event_state_keys)
+        case CreateSession(key=key, state=state):
+            return _session_and_state(key, state)
+        case UpdateState(key=key, delta=delta, delete=delete):
+            return _session_and_state(key, [*delta, *delete])
         case DeleteSession(key=key):
-            return frozenset({session_ordering(key)})
+            return _only_session(key)
         case SaveArtifact(key=artifact) | DeleteArtifact(key=artifact):
             return frozenset({artifact_ordering(artifact)})
         case DiscardDeadLetter():
             return frozenset()
+
+
+def _session_and_state(key: SessionKey, state_keys: Iterable[str]) -> frozenset[OrderingKey]:
+    own, shared = _only_session(key), state_ordering(key, state_keys)
+    return own | shared if shared else own
+
+
+# Operations that wait for the same session share one set: the fewer objects there are, the less
+# the garbage collector has to do.
+@lru_cache(maxsize=10_000)
+def _only_session(key: SessionKey) -> frozenset[OrderingKey]:
+    return frozenset({session_ordering(key)})

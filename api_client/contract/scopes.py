@@ -14,14 +14,16 @@ class Scope(Enum):
     SESSION = ""
 
 
+_SCOPES = {"app": Scope.APP, "user": Scope.USER, "temp": Scope.TEMP}
+
+
 def split_state_key(name: str) -> tuple[Scope, str]:
     """The scope of a state key and the key without its prefix."""
-    for scope in (Scope.APP, Scope.USER, Scope.TEMP):
-        if name.startswith(scope.value):
-            return scope, name[len(scope.value) :]
-    return Scope.SESSION, name
+    prefix, colon, bare = name.partition(":")
+    scope = _SCOPES.get(prefix) if colon else None
+    return (Scope.SESSION, name) if scope is None else (scope, bare)
 
 
 def is_temporary(name: str) -> bool:
     """Whether a state key is never stored."""
-    return name.startswith(Scope.TEMP.value)
+    return name.startswith("temp:")

@@ -61,6 +61,8 @@ class Dispatch:
         missed: a worker did not find its staged bytes.
         due: when to send it (again), on the schedule's clock; infinite while it is being sent.
         expired: it is too old to be sent again.
+        body: the message as JSON.
+        keys: the ordering keys of all its operations.
     """
 
     id: str
@@ -71,14 +73,11 @@ class Dispatch:
     due: float = float("inf")
     expired: bool = False
     body: bytes = field(default=b"", repr=False)
+    keys: frozenset[OrderingKey] = frozenset()
 
     def __post_init__(self) -> None:
         self.body = encode_message(self.id, (entry.body for entry in self.entries))
-
-    @property
-    def keys(self) -> frozenset[OrderingKey]:
-        """The ordering keys of all its operations."""
-        return frozenset().union(*(entry.keys for entry in self.entries))
+        self.keys = frozenset().union(*(entry.keys for entry in self.entries))
 
     @property
     def staged_bytes(self) -> int:

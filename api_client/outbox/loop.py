@@ -37,23 +37,22 @@ class ThreadLoop:
 
     def __init__(self) -> None:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        sender, stager, reader = (
+        sender, stager, uploader, reader = self._workers = (
             Workers("zdk-sender", 1),
             Workers("zdk-stager", 2),
+            Workers("zdk-uploader", 2),
             Workers("zdk-reader", 2),
         )
-        self._workers = (sender, stager, reader)
-        self.runtime = Runtime(self._events.put, time.monotonic, time.time, sender, stager, reader)
+        self.runtime = Runtime(
+            self._events.put, time.monotonic, time.time, sender, stager, uploader, reader
+        )
         self._thread: threading.Thread | None = None
-
-    @property
-    def running(self) -> bool:
-        """See `Loop.running`."""
-        return self._thread is not None and self._thread.is_alive()
+        self.running = False
 
     def start(self, pump: Pump) -> None:
         """See `Loop.start`."""
         self._pump = pump
+        self.running = True
         self._thread = threading.Thread(target=self._run, name="zdk-outbox", daemon=True)
         self._thread.start()
 
@@ -74,8 +73,12 @@ class ThreadLoop:
                 due = self._pump.turn(self._wait(due))
         except Exception as error:
             log.exception("the outbox has stopped after an unexpected error")
+            # First, so that nothing comes in that would not be failed.
+            self.running = False
             self._pump.abort(self._here(), error)
             raise
+        finally:
+            self.running = False
 
     def _wait(self, due: float | None) -> list[Event]:
         """All events there are, after waiting for one, or until ``due``."""

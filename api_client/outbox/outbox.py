@@ -49,7 +49,7 @@ class Outbox:
         loop: turns it; a thread if None.
 
     Attributes:
-        callbacks: runs what callers have attached to receipts.
+        elsewhere: runs what callers have attached to receipts.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class Outbox:
         self._loop = ThreadLoop() if loop is None else loop
         self._pump = Pump(homes, transport, self._usage, options, self._loop.runtime)
         self._intake = threading.Lock()
-        self.callbacks = Callbacks()
+        self._callbacks = Callbacks()
+        self.elsewhere = self._callbacks.submit
         self._closed = False
         self._rows = count(self._home.journal.found.last + 1)
         # What is on its way comes before what waits, whichever file it is from.
@@ -104,8 +105,8 @@ class Outbox:
             Unavailable: the client is closed.
         """
         self._usage.reserve(len(body), block)
-        with self._intake, self._usage.returned_on_error(len(body)):
-            self._refuse_if_closed()
+        with self._intake:
+            self._refuse_if_closed(len(body))
             self._pump.submit(self._entry(keys, body, receipt))
 
     def submit_spooled(
@@ -122,8 +123,8 @@ class Outbox:
         Raises as `submit` does.
         """
         self._usage.reserve(0, block)
-        with self._intake, self._usage.returned_on_error(0):
-            self._refuse_if_closed()
+        with self._intake:
+            self._refuse_if_closed(0)
             entry = self._entry(keys, b"", receipt)
             self._pump.submit(entry, lambda row: prepare(row, self._home.spool))
 
@@ -176,7 +177,7 @@ class Outbox:
         left = self.flush(timeout)
         # In the reverse order, and each of them even if one before it fails.
         with ExitStack() as ending:
-            ending.callback(self.callbacks.close, _STOP_SECONDS)
+            ending.callback(self._callbacks.close, _STOP_SECONDS)
             for home in self._homes:
                 ending.callback(home.close)
             ending.callback(self._transport.close)
@@ -198,8 +199,16 @@ class Outbox:
     ) -> Entry:
         return Entry(0, keys, body, receipt, home=self._home, row=next(self._rows))
 
-    def _refuse_if_closed(self) -> None:
+    def _refuse_if_closed(self, reserved: int | None = None) -> None:
+        """Raise `Unavailable` if nothing is taken any more.
+
+        Parameters:
+            reserved: bytes of the operation for which room was reserved, which is given back.
+        """
+        if not self._closed and self._loop.running:
+            return
+        if reserved is not None:
+            self._usage.give_back(reserved)
         if self._closed:
             raise Unavailable("the client is closed")
-        if not self._loop.running:
-            raise Unavailable("the outbox has stopped after an error, which is in the log")
+        raise Unavailable("the outbox has stopped after an error, which is in the log")

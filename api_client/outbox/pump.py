@@ -83,6 +83,8 @@ class Pump:
         )
         self._queries = Queries(transport, self._sender, runtime, self._writes)
         self._discards = Discards(transport, runtime)
+        #: Operations that came in during this turn.
+        self._placed = 0
         #: When to look whether the journals can give disk back.
         self._tidy_at: float | None = None
         #: Operations that have got their outcome, and how many of those failed.
@@ -104,6 +106,8 @@ class Pump:
         """
         for event in events:
             event()
+        self._usage.taken(self._placed)
+        self._placed = 0
         if self.stopped:
             return None
         now = self._runtime.clock()
@@ -222,7 +226,7 @@ class Pump:
     # What happens
 
     def _place(self, entry: Entry) -> None:
-        self._usage.taken()
+        self._placed += 1
         self._intake.place(entry)
 
     def _added(self, entry: Entry) -> None:
@@ -233,12 +237,21 @@ class Pump:
         try:
             body, blob = prepare(entry.row)
         except Exception as error:
-            refusal = error
-            if not isinstance(error, StorageError):
-                refusal = Unavailable(f"the artifact could not be read or kept: {error}")
-            self._runtime.post(partial(self._refuse, [entry], refusal))
+            self._not_prepared(entry, error)
         else:
+            self._home.spool.settle(blob, partial(self._settled, entry, body, blob))
+
+    def _settled(self, entry: Entry, body: bytes, blob: BlobFile, error: OSError | None) -> None:
+        if error is None:
             self._runtime.post(partial(self._prepared, entry, body, blob))
+        else:
+            self._not_prepared(entry, error)
+
+    def _not_prepared(self, entry: Entry, error: Exception) -> None:
+        refusal = error
+        if not isinstance(error, StorageError):
+            refusal = Unavailable(f"the artifact could not be read or kept: {error}")
+        self._runtime.post(partial(self._refuse, [entry], refusal))
 
     def _prepared(self, entry: Entry, body: bytes, blob: BlobFile) -> None:
         entry.body, entry.spooled = body, blob

@@ -93,11 +93,17 @@ class Schedule:
         """Take an entry; ids must rise. One without a body holds its place until `prepared`."""
         if not entry.body:
             self._unprepared.add(entry.id)
+        first = True
         for key in entry.keys:
-            self._waiting.setdefault(key, deque()).append(entry)
+            if queue := self._waiting.get(key):
+                first = False
+                queue.append(entry)
+            else:
+                self._waiting[key] = deque((entry,))
             self._last[key] = entry.id
         self._count(entry, 1)
-        self._offer(entry, self._heap(entry))
+        if first:
+            self._offer(entry, self._heap(entry))
 
     def prepared(self, entry: Entry) -> None:
         """Note that the body of an entry added before is there now."""
@@ -326,11 +332,10 @@ class Schedule:
         """Take ``entry`` out of its queues; what comes next there may follow it at once."""
         self._count(entry, -1)
         self._staged += entry.staged_bytes
-        for key in entry.keys:
-            self._waiting[key].popleft()
         successors: dict[int, Entry] = {}
         for key in entry.keys:
             queue = self._waiting[key]
+            queue.popleft()
             if queue:
                 successors[queue[0].id] = queue[0]
             else:
@@ -351,10 +356,12 @@ class Schedule:
 
     def _offer(self, entry: Entry, heap: list[tuple[int, Entry]]) -> None:
         """Put ``entry`` on ``heap`` if it is first for all its keys and none of them is busy."""
-        if entry.id in self._unprepared or any(key in self._busy for key in entry.keys):
+        if entry.id in self._unprepared:
             return
-        if all(self._waiting[key][0] is entry for key in entry.keys):
-            heapq.heappush(heap, (entry.id, entry))
+        for key in entry.keys:
+            if key in self._busy or self._waiting[key][0] is not entry:
+                return
+        heapq.heappush(heap, (entry.id, entry))
 
     def _heap(self, entry: Entry) -> list[tuple[int, Entry]]:
         return self._ready_staged if entry.staged_bytes else self._ready

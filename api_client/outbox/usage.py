@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from api_client.contract.errors import OutboxFull
 
@@ -56,22 +54,18 @@ class Usage:
             self.bytes += size
             self._handed_over += 1
 
-    def taken(self) -> None:
-        """Note that the pump has one of the reserved operations."""
+    def taken(self, operations: int) -> None:
+        """Note that the pump has some of the reserved operations."""
         with self._room:
-            self._handed_over -= 1
-            if self._handed_over == _MOST_HANDED_OVER // 2:
+            before = self._handed_over
+            self._handed_over -= operations
+            if self._handed_over <= _MOST_HANDED_OVER // 2 < before:
                 self._room.notify_all()
 
-    @contextmanager
-    def returned_on_error(self, size: int) -> Iterator[None]:
-        """Give a reservation of ``size`` bytes back if the block raises."""
-        try:
-            yield
-        except BaseException:
-            self.taken()
-            self.release(1, size)
-            raise
+    def give_back(self, size: int) -> None:
+        """Forget a reservation of ``size`` bytes whose operation could not be taken."""
+        self.taken(1)
+        self.release(1, size)
 
     def count(self, operations: int, size: int) -> None:
         """Count operations that were found on opening, whatever the limits."""

@@ -98,8 +98,10 @@ class Fault:
         self._real = session_store.apply
         patch.setattr(session_store, "apply", self._apply)
 
-    def _apply(self, connection: Connection, operations: Sequence[Any], now: Any) -> Any:
-        found = self._real(connection, operations, now)
+    def _apply(
+        self, connection: Connection, operations: Sequence[Any], now: Any, **options: Any
+    ) -> Any:
+        found = self._real(connection, operations, now, **options)
         marked = any(
             isinstance(op, CreateSession) and op.key.session == "marked" for op in operations
         )

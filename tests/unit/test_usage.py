@@ -99,13 +99,9 @@ def test_what_is_found_on_opening_counts_whatever_the_limits() -> None:
 def test_a_reservation_is_given_back_if_its_operation_could_not_be_taken() -> None:
     usage = Usage(2, 10)
     usage.reserve(4, block=0)
-    with pytest.raises(ValueError, match="closed"), usage.returned_on_error(4):
-        raise ValueError("closed")
-    assert (usage.operations, usage.bytes) == (0, 0)
-    usage.reserve(4, block=0)
-    with usage.returned_on_error(4):
-        pass
-    assert (usage.operations, usage.bytes) == (1, 4)
+    usage.reserve(3, block=0)
+    usage.give_back(4)
+    assert (usage.operations, usage.bytes) == (1, 3)
 
 
 def test_a_waiting_caller_goes_on_when_an_operation_leaves() -> None:
@@ -171,9 +167,9 @@ def test_callers_who_are_faster_than_the_pump_pause_until_it_has_caught_up(
 
     threading.Thread(target=reserve, daemon=True).start()
     assert started.wait(PATIENCE)
-    usage.taken()
+    usage.taken(1)
     assert not over.is_set()
-    usage.taken()
+    usage.taken(1)
     assert over.wait(PATIENCE)
 
 

@@ -8,6 +8,7 @@ decompresses a body by its header before anybody could look at it, however large
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +19,14 @@ from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
+from api_client.contract import codec
 from worker import gate
 
 log = logging.getLogger(__name__)
+
+# A Redis that refuses to write, because its memory or disk is full or it has become a replica, is
+# trouble that passes; by default it ends the worker (as an "unrecoverable error", with code 0).
+_TROUBLE = (*kombu_redis.Transport.connection_errors, ResponseError)
 
 
 def _checked(parse_response: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +48,15 @@ def _checked(parse_response: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _QoS(kombu_redis.QoS):
-    """Keeps track of what was delivered and not acknowledged."""
+    """Keeps track of what was delivered and not acknowledged.
+
+    Queries are not recorded in Redis, which would take two round trips for each: whoever asked
+    and gets no answer asks again.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self._unrecorded: set[str] = set()
 
     def append(self, message: Message, delivery_tag: str) -> None:
         """Note a delivery, also while Redis has no memory to record it.
@@ -50,11 +64,47 @@ class _QoS(kombu_redis.QoS):
         The message has left its list, so the only way to keep it is to go on with it; should
         this worker die meanwhile, the outbox sends it again.
         """
+        if message.delivery_info["routing_key"] == codec.READ_QUEUE:
+            self._keep(message, delivery_tag)
+            return
         try:
             super().append(message, delivery_tag)
         except ResponseError as error:
             log.warning("a delivery cannot be recorded by the broker: %s", error)
-            virtual.QoS.append(self, message, delivery_tag)
+            self._keep(message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Forget a delivery."""
+        if delivery_tag in self._unrecorded:
+            self._unrecorded.remove(delivery_tag)
+            virtual.QoS.ack(self, delivery_tag)
+        else:
+            super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Forget it, and put the message back into its list, if it is to be done again."""
+        if delivery_tag in self._unrecorded:
+            if requeue:
+                self._put_back(delivery_tag)
+            self.ack(delivery_tag)
+        else:
+            super().reject(delivery_tag, requeue)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Put back what was not begun when the worker ends or has lost its connection."""
+        for tag in self._unrecorded:
+            # Without a connection it is gone, and whoever sent it sends it again.
+            with contextlib.suppress(*_TROUBLE):
+                self._put_back(tag)
+        self._unrecorded.clear()
+        super().restore_unacked(client)
+
+    def _put_back(self, delivery_tag: str) -> None:
+        virtual.Channel._restore(self.channel, self.get(delivery_tag))
+
+    def _keep(self, message: Message, delivery_tag: str) -> None:
+        self._unrecorded.add(delivery_tag)
+        virtual.QoS.append(self, message, delivery_tag)
 
 
 class _Checking:
@@ -73,11 +123,6 @@ class _Channel(_Checking, kombu_redis.Channel):
 
 class _SentinelChannel(_Checking, kombu_redis.SentinelChannel):
     QoS = _QoS
-
-
-# A Redis that refuses to write, because its memory or disk is full or it has become a replica, is
-# trouble that passes; by default it ends the worker (as an "unrecoverable error", with code 0).
-_TROUBLE = (*kombu_redis.Transport.connection_errors, ResponseError)
 
 
 class Transport(kombu_redis.Transport):

@@ -57,7 +57,7 @@ class Deliveries:
 
         try:
             # Who meets trouble is alive, and may be killed for another reason while it lasts.
-            (reply,) = self._storage.apply([message], on_trouble=survived)
+            (reply,) = self._storage.apply([message], survived, first=not again)
         except Exception as error:
             if not is_transient(error):
                 # A fault of ours; it counts as a try, and the message comes again.

@@ -1,7 +1,8 @@
 """The ledger: which messages have been applied, and with what outcomes.
 
-A message's row is inserted first and in the same transaction as its effects, so that a second
-copy finds it, or waits on its primary key until the first has committed or failed.
+A message's row is inserted in the same transaction as its effects. A second copy finds it, or waits
+on its primary key until the first has committed or failed. Of a message that is taken for new, the
+row comes last, which saves writing it twice; should it be there already, nothing is committed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from api_client.contract.codec import Message
 from api_client.contract.errors import Conflict, to_record
 from api_client.contract.outcomes import Outcome, WriteReply
 from worker.retry import TryAgain
-from worker.rows import insert_missing
+from worker.rows import insert_missing, insert_new
 from worker.schema import ledger
+
+_COLUMNS = (ledger.c.message_id, ledger.c.digest, ledger.c.outcomes, ledger.c.applied_at)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,21 @@ def claim(
     if len(claimed) + len(found) < len(messages):
         raise TryAgain("a ledger row was swept while it was being read")
     return found
+
+
+def insert(connection: Connection, entries: Mapping[str, Entry], now: datetime) -> None:
+    """Insert the rows of messages that were not claimed, at the end of their transaction.
+
+    Waits while another transaction is applying one of them.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: one of them was applied before.
+    """
+    rows = [
+        (id_, entry.digest, codec.encode(entry.outcomes).decode(), now)
+        for id_, entry in sorted(entries.items(), key=lambda item: item[0])
+    ]
+    insert_new(connection, _COLUMNS, rows)
 
 
 def record(connection: Connection, entries: Mapping[str, Entry]) -> None:

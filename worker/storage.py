@@ -59,7 +59,11 @@ class Storage:
         self._limits = limits or Limits()
 
     def apply(
-        self, messages: Sequence[Message], on_trouble: Callable[[], None] | None = None
+        self,
+        messages: Sequence[Message],
+        on_trouble: Callable[[], None] | None = None,
+        *,
+        first: bool = False,
     ) -> list[WriteReply]:
         """Apply messages in order in one transaction; return one reply each.
 
@@ -70,6 +74,8 @@ class Storage:
         Parameters:
             messages: in order; two with the same id are one.
             on_trouble: called when passing trouble is met for the first time.
+            first: they have hardly been delivered before, so do not look for them first. Should
+                they have been, that is noticed all the same, and they are applied once.
 
         Raises:
             sqlalchemy.exc.DBAPIError, OSError: the database or the blob store is in trouble for
@@ -77,7 +83,7 @@ class Storage:
                 again.
         """
         return with_retries(
-            lambda: self._apply(messages), patience=self.patience, on_trouble=on_trouble
+            lambda: self._apply(messages, first), patience=self.patience, on_trouble=on_trouble
         )
 
     def give_up(self, message: Message, error: StorageError, attempts: int) -> WriteReply:
@@ -130,14 +136,15 @@ class Storage:
                             raise
                         work.decoded[position] = unexpected(error)
 
-    def _apply(self, messages: Sequence[Message]) -> list[WriteReply]:
+    def _apply(self, messages: Sequence[Message], first: bool) -> list[WriteReply]:
         works = unique(messages)
         entries = self._applied_before([work for work in works.values() if work.saves])
         for work in works.values():
             if work.message.id not in entries:
                 self.take_bytes(work)
         pending = [work for id_, work in works.items() if id_ not in entries and not work.missing]
-        entries |= self._commit(pending)
+        ways = [*Way] if first else [Way.ALL_AT_ONCE, Way.ONE_BY_ONE]
+        entries |= self._commit(pending, ways)
         self.intake.discard_staged(save for work in pending for save in work.saves)
         return [_reply(message, works[message.id], entries) for message in messages]
 
@@ -149,8 +156,8 @@ class Storage:
         with self.database.read.connect() as connection:
             return ledger.find(connection, [work.message.id for work in works])
 
-    def _commit(self, works: Sequence[Work]) -> dict[str, Entry]:
-        entries, failures = self._transact(works, [*Way])
+    def _commit(self, works: Sequence[Work], ways: Sequence[Way]) -> dict[str, Entry]:
+        entries, failures = self._transact(works, ways)
         self._trim({dead_letters.app_of(failure.body) for failure in failures})
         return entries
 

@@ -30,9 +30,10 @@ _Apply = Callable[[Connection, Sequence[Any], datetime], Sequence[Any]]
 class Way(Enum):
     """How much is taken for granted, which is faster, or looked at one by one."""
 
-    #: No event is stored already. Where that is wrong, the database refuses the batch.
-    EVENTS_ARE_NEW = "events are new"
-    #: Each event is looked for.
+    #: No message was applied, and no event stored, before. Where that is wrong, the database
+    #: refuses the batch.
+    AS_NEW = "as new"
+    #: Each message and each event is looked for.
     ALL_AT_ONCE = "all at once"
     #: Each operation is applied by itself, so that one which the database refuses does not spoil
     #: its neighbours.
@@ -46,11 +47,18 @@ def commit(
     now: datetime,
     way: Way = Way.ALL_AT_ONCE,
 ) -> tuple[dict[str, Entry], list[Failure]]:
-    """Claim messages in the ledger, apply those that are new, record outcomes and failures.
+    """Apply the messages that are new, and record outcomes and failures.
 
     Returns the ledger's entries of all messages, and what has failed in the new ones.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: something is not new although taken for that.
+        TryAgain: a row that was in the way has vanished meanwhile.
     """
-    known = ledger.claim(connection, {w.message.id: w.message for w in works}, now)
+    as_new = way is Way.AS_NEW
+    known: dict[str, Entry] = {}
+    if not as_new:
+        known = ledger.claim(connection, {w.message.id: w.message for w in works}, now)
     fresh = [work for work in works if work.message.id not in known]
     operations = [operation for work in fresh for operation in work.decoded]
     if way is Way.ONE_BY_ONE:
@@ -61,7 +69,10 @@ def commit(
     for work in fresh:
         own, results = results[: len(work.decoded)], results[len(work.decoded) :]
         entries[work.message.id] = Entry(ledger.digest(work.message), [*map(outcome, own)])
-    ledger.record(connection, entries)
+    if as_new:
+        ledger.insert(connection, entries, now)
+    else:
+        ledger.record(connection, entries)
     failures = [failure for work in fresh for failure in failures_of(work, entries)]
     dead_letters.keep_failures(connection, failures, now)
     return known | entries, failures
@@ -99,8 +110,7 @@ def apply(
         _hold_blobs(connection, intake, chosen)
         return artifact_index.apply(connection, chosen, now)
 
-    events_are_new = way is Way.EVENTS_ARE_NEW
-    take(session_store.OPERATIONS, partial(session_store.apply, events_are_new=events_are_new))
+    take(session_store.OPERATIONS, partial(session_store.apply, as_new=way is Way.AS_NEW))
     take((DecodedSave, DeleteArtifact), save)
     take((DiscardDeadLetter,), _discard)
     return results

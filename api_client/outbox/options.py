@@ -26,7 +26,7 @@ class OutboxOptions:
 
     max_operations: int | None = None
     max_bytes: int | None = None
-    loaded_operations: int = 20_000
+    loaded_operations: int = 50_000
     loaded_bytes: int = 32 * MIB
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
 

@@ -219,6 +219,7 @@ class TestDeadly:
             raise ZeroDivisionError("a fault of ours")
 
         monkeypatch.setattr("worker.transaction.ledger.record", fault)
+        monkeypatch.setattr("worker.transaction.ledger.insert", fault)
         message = made(create("s"))
         for number in range(5):
             with pytest.raises(HandBack, match="a fault of ours"):

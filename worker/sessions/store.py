@@ -51,12 +51,12 @@ def apply(
     operations: Sequence[Decoded | StorageError],
     now: datetime,
     *,
-    events_are_new: bool = False,
+    as_new: bool = False,
 ) -> list[SessionResult | StorageError]:
     """Apply decoded operations in order within the caller's transaction.
 
     Parameters:
-        events_are_new: take it for granted that no event of the batch is stored already, which
+        as_new: take it for granted that no event of the batch is stored already, which
             saves looking for each of them.
 
     Returns one result or error per operation, in order.
@@ -66,7 +66,7 @@ def apply(
         sqlalchemy.exc.IntegrityError: an event was stored already, although taken for new.
     """
     snapshot = _lock(connection, operations, now)
-    if not (events_are_new and all(map(_inserts_its_events, operations))):
+    if not (as_new and all(map(_inserts_its_events, operations))):
         snapshot.seen = _find_events(connection, operations, snapshot.rows)
     plan = evaluate(operations, snapshot, now)
     _write(connection, snapshot, plan)

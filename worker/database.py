@@ -44,6 +44,7 @@ class Database:
         write: an engine whose transactions may write. On SQLite they take the write lock at
             their start, because a lock upgraded later fails instead of waiting.
         read: an engine whose transactions see one snapshot.
+        read_once: an engine for a single statement, which sees one snapshot by itself.
         in_memory: whether it is an SQLite database that ends with this process.
     """
 
@@ -60,13 +61,14 @@ class Database:
         if self.dialect == "sqlite":
             self._engine = _sqlite_engine(url, options)
             self.write = self._engine.execution_options(begin="BEGIN IMMEDIATE")
-            self.read = self._engine.execution_options(begin="BEGIN")
+            self.read = self.read_once = self._engine.execution_options(begin="BEGIN")
         else:
             self._engine = _postgresql_engine(url, options)
             self.write = self._engine.execution_options()
             self.read = self._engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
+            self.read_once = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def close(self) -> None:
         """Close all pooled connections."""

@@ -10,32 +10,41 @@ from api_client.contract import codec
 from api_client.contract.checks import check_count
 from api_client.contract.limits import MAX_STATUS_IDS
 from api_client.contract.operations import (
+    FindBlobs,
     ListArtifacts,
     ListSessions,
     ListVersions,
     LoadArtifact,
     LoadSession,
     MessageStatus,
+    PutPart,
     Query,
 )
 from api_client.contract.outcomes import MessageState
 from worker import ledger
+from worker.artifacts import parts as artifact_parts
 from worker.artifacts import reads as artifact_reads
-from worker.artifacts.blobs.base import BlobStore
+from worker.artifacts.intake import Intake
 from worker.database import Database
 from worker.sessions import reads as session_reads
 
 
-def answer(database: Database, blobs: BlobStore, query: Query) -> Any:
+def answer(database: Database, intake: Intake, query: Query) -> Any:
     """The answer to ``query``, to be encoded.
 
     Raises:
         StorageError: what was asked for is not there, or the query breaks the contract.
     """
+    match query:
+        case FindBlobs(blobs=blobs):
+            return artifact_parts.find_blobs(intake, blobs)
+        case PutPart():
+            return artifact_parts.put_part(intake, query)
+    if isinstance(query, LoadSession):
+        with database.read_once.connect() as connection:
+            return session_reads.load(connection, query)
     with database.read.begin() as connection:
         match query:
-            case LoadSession():
-                return session_reads.load(connection, query)
             case ListSessions():
                 return session_reads.list_sessions(connection, query)
             case ListArtifacts():
@@ -46,7 +55,7 @@ def answer(database: Database, blobs: BlobStore, query: Query) -> Any:
                 return _status(connection, message_ids)
             case LoadArtifact():
                 found = artifact_reads.find_version(connection, query)
-    return artifact_reads.load(blobs, found, query)
+    return artifact_reads.load(intake.blobs, found, query)
 
 
 def _status(connection: Connection, message_ids: list[str]) -> list[MessageState]:

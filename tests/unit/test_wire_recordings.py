@@ -19,6 +19,7 @@ from api_client.contract import codec
 from api_client.contract.errors import ErrorRecord, InvalidRequest
 from api_client.contract.events import decode_event
 from api_client.contract.keys import ArtifactKey, SessionKey
+from api_client.contract.limits import GIB
 from api_client.contract.operations import (
     AppendEvents,
     BlobReference,
@@ -26,12 +27,14 @@ from api_client.contract.operations import (
     DeleteArtifact,
     DeleteSession,
     DiscardDeadLetter,
+    FindBlobs,
     ListArtifacts,
     ListSessions,
     ListVersions,
     LoadArtifact,
     LoadSession,
     MessageStatus,
+    PutPart,
     Query,
     SaveArtifact,
     UpdateState,
@@ -41,9 +44,12 @@ from api_client.contract.outcomes import (
     AppendedEvent,
     ArtifactDeleted,
     ArtifactSaved,
+    BlobsFound,
     EventsAppended,
     MessageState,
+    MissingBlob,
     Outcome,
+    PartPut,
     QueryReply,
     SessionCreated,
     SessionDeleted,
@@ -179,6 +185,8 @@ class TestMessages:
         assert embed == {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
+SMALL_HASH = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+LARGE_HASH = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"
 QUERIES: dict[str, Query] = {
     "session-load": LoadSession(key=ANNA, last=20, after_seq=3, before_seq=90, after_time=NOON),
     "session-load-state": LoadSession(key=ANNA, events=False),
@@ -189,6 +197,12 @@ QUERIES: dict[str, Query] = {
     "artifact-list": ListArtifacts(key=ANNA, limit=50, cursor="cg=="),
     "artifact-versions": ListVersions(key=REPORT, limit=50, cursor="Mg=="),
     "status": MessageStatus(message_ids=[ID % "01", ID % "02"]),
+    "blob-find": FindBlobs(blobs=[BlobReference(SMALL_HASH, 4), BlobReference(LARGE_HASH, GIB)]),
+    "blob-put-part": PutPart(
+        blob=BlobReference(LARGE_HASH, GIB),
+        index=127,
+        part=BlobReference(SMALL_HASH, 8 * 1024**2),
+    ),
 }
 
 
@@ -291,6 +305,16 @@ class TestQueryReplies:
         assert (known.message_id, known.applied) == ("0192f3a4-5b6c-7d8e-9fa0-000000000101", True)
         check_outcomes(known.outcomes)
         assert unknown == MessageState("0192f3a4-5b6c-7d8e-9fa0-0000000001ff", False, [])
+
+    def test_blobs_that_are_missing(self) -> None:
+        found = query_reply("blobs", BlobsFound)
+        assert found.missing == [
+            MissingBlob(SMALL_HASH, []),
+            MissingBlob(LARGE_HASH, [0, 1, 126]),
+        ]
+
+    def test_a_part(self) -> None:
+        assert query_reply("part", PartPut) == PartPut(stored=True)
 
     def test_an_error(self) -> None:
         reply = codec.decode(recorded("query-reply-error"), QueryReply)

@@ -7,21 +7,19 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, select
 
 from api_client.contract.checks import check_count, check_text, check_time
 from api_client.contract.errors import InvalidRequest, NotFound
-from api_client.contract.events import stored_event
 from api_client.contract.keys import SessionKey
 from api_client.contract.limits import (
     MAX_COUNT,
     MAX_EVENTS_PER_REPLY,
     MAX_PAGE_SIZE,
-    MAX_REPLY_BYTES,
 )
 from api_client.contract.operations import ListSessions, LoadSession
-from api_client.contract.outcomes import SessionReply
-from worker.schema import events, sessions
+from worker.schema import sessions
+from worker.sessions.select import select_session
 from worker.sessions.state import read_state
 
 
@@ -42,8 +40,22 @@ class SessionPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-def load(connection: Connection, query: LoadSession) -> SessionReply:
+class LoadedSession(msgspec.Struct, frozen=True):
+    """A `SessionReply` as the worker writes it: state and events are JSON made by the database."""
+
+    key: SessionKey
+    state: msgspec.Raw
+    events: msgspec.Raw
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+    more: bool
+
+
+def load(connection: Connection, query: LoadSession) -> LoadedSession:
     """A session's state and the newest events that pass the query's bounds, as many as fit.
+
+    One statement, and so one snapshot and one round trip.
 
     Raises:
         NotFound: there is no such session for this app and user.
@@ -51,30 +63,46 @@ def load(connection: Connection, query: LoadSession) -> SessionReply:
     """
     _check_load(query)
     key = query.key
-    row = connection.execute(select(sessions).where(*_is(key))).one_or_none()
+    statement = select_session(
+        connection.dialect.name,
+        with_events=query.events and query.last != 0,
+        by_time=query.after_time is not None,
+    )
+    row = connection.execute(statement, _parameters(query)).one_or_none()
     if row is None:
         raise NotFound(
             f"there is no session {key.session!r} of user {key.user!r} in app {key.app!r}",
             field="key",
         )
-    found, more = _load_events(connection, row.pk, query)
-    return SessionReply(
+    state = filter(None, (row.app_state, row.user_state, row.session_state))
+    return LoadedSession(
         key=key,
-        state=read_state(connection, [(row.pk, key)])[row.pk],
-        events=found,
+        state=_raw("{", ",".join(state), "}"),
+        events=_raw("[", row.events or "", "]"),
         revision=row.revision,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        more=more,
+        more=row.fitting < row.found and (query.last is None or row.fitting < query.last),
     )
 
 
-def _is(key: SessionKey) -> tuple[ColumnElement[bool], ...]:
-    return (
-        sessions.c.app == key.app,
-        sessions.c.user_id == key.user,
-        sessions.c.session_id == key.session,
-    )
+def _parameters(query: LoadSession) -> dict[str, object]:
+    wanted = MAX_EVENTS_PER_REPLY if query.last is None else min(query.last, MAX_EVENTS_PER_REPLY)
+    return {
+        "app": query.key.app,
+        "user_id": query.key.user,
+        "session_id": query.key.session,
+        "after_seq": query.after_seq,
+        "before_seq": MAX_COUNT if query.before_seq is None else query.before_seq,
+        "after_time": query.after_time,
+        "wanted": wanted,
+        # One more shows whether there are more.
+        "looked_at": wanted + 1,
+    }
+
+
+def _raw(*parts: str) -> msgspec.Raw:
+    return msgspec.Raw("".join(parts).encode())
 
 
 def _check_load(query: LoadSession) -> None:
@@ -85,62 +113,6 @@ def _check_load(query: LoadSession) -> None:
         check_count(query.before_seq, "before_seq")
     if query.after_time is not None:
         check_time(query.after_time, "after_time")
-
-
-def _load_events(
-    connection: Connection, session_pk: int, query: LoadSession
-) -> tuple[list[msgspec.Raw], bool]:
-    """The newest events within the bounds, oldest first, and whether older ones did not fit."""
-    if not query.events or query.last == 0:
-        return [], False
-    bounds: list[ColumnElement[bool]] = [events.c.session_pk == session_pk]
-    if query.after_seq:
-        bounds.append(events.c.seq > query.after_seq)
-    if query.before_seq is not None:
-        bounds.append(events.c.seq < query.before_seq)
-    if query.after_time is not None:
-        bounds.append(events.c.timestamp > query.after_time)
-    wanted = MAX_EVENTS_PER_REPLY if query.last is None else min(query.last, MAX_EVENTS_PER_REPLY)
-    # The running total stops the read at the reply's size without fetching what will not fit.
-    newest = (
-        select(
-            events.c.seq,
-            events.c.payload,
-            (func.sum(events.c.size).over(order_by=events.c.seq.desc()) - events.c.size).label(
-                "size_before"
-            ),
-        )
-        .where(*bounds)
-        .order_by(events.c.seq.desc())
-        .limit(wanted + 1)
-        .subquery()
-    )
-    statement = (
-        select(newest.c.seq, newest.c.payload)
-        .where(newest.c.size_before < MAX_REPLY_BYTES)
-        .order_by(newest.c.seq)
-    )
-    rows = connection.execute(statement).all()
-    return _fit(connection, rows, wanted, query, bounds)
-
-
-def _fit(
-    connection: Connection,
-    rows: Any,
-    wanted: int,
-    query: LoadSession,
-    bounds: list[ColumnElement[bool]],
-) -> tuple[list[msgspec.Raw], bool]:
-    fitting = rows[-wanted:]
-    replies = [stored_event(row.seq, row.payload) for row in fitting]
-    if query.last is not None and len(fitting) >= query.last:
-        return replies, False
-    if len(rows) > wanted:
-        return replies, True
-    if not fitting:
-        return replies, False
-    older = select(events.c.seq).where(*bounds, events.c.seq < fitting[0].seq).limit(1)
-    return replies, connection.execute(older).first() is not None
 
 
 def list_sessions(connection: Connection, query: ListSessions) -> SessionPage:

@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# An environment of its own: a peer asks for an older uuid-utils than everything else uses.
+BENCH_VENV := $(VENV)/bench
+BENCH_READY := $(BENCH_VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # More than two cores need: many tests wait for processes that start, stop or are killed.
 WORKERS ?= 3
 SCHEDULES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate chaos chaos-mutants check format lock clean
+.PHONY: help setup demo test simulate chaos chaos-mutants bench check format lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +40,18 @@ simulate: $(READY) ## Run simulated schedules: SCHEDULES=100000, or REPLAY=<hex>
 	@ZDK_SCHEDULES=$(SCHEDULES) ZDK_REPLAY=$(REPLAY) $(BIN)/python -m pytest --quiet \
 		--numprocesses $(WORKERS) tests/simulation $(if $(REPLAY),-k test_replay)
 
+bench: $(BENCH_READY) ## Measure beside peers (BENCH="--only latency", "--list", "--help")
+	@$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)
+
+$(BENCH_READY): requirements-bench.lock $(READY)
+	@echo "setting up $(BENCH_VENV) (once) ..."
+	@$(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes \
+		--requirement requirements-bench.lock
+	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps \
+		--no-build-isolation --editable .
+	@touch $@
+
 check: $(READY) ## Lint, types, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -59,6 +74,9 @@ lock: ## Resolve the lock files anew (needs uv: pip install uv)
 	uv pip compile pyproject.toml --extra worker --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --quiet --constraint requirements.lock \
 		--output-file requirements-worker.lock
+	uv pip compile pyproject.toml --extra dev --extra bench --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade --quiet \
+		--output-file requirements-bench.lock
 
 clean: ## Remove what setup and tests have made
 	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -23,6 +23,7 @@ from api_client.contract.limits import (
     MAX_ARTIFACT_BYTES,
     MAX_METADATA_BYTES,
     MAX_MIME_TYPE_BYTES,
+    MIB,
 )
 from api_client.contract.operations import (
     DeleteArtifact,
@@ -39,6 +40,12 @@ from api_client.receipts import Receipt
 from api_client.requests import Requests, on
 from api_client.sources import ArtifactSource, Data, open_source
 from api_client.transport.base import BlobFile
+from api_client.waiting import Waiting
+
+#: An artifact of more bytes is loaded in ranges of at most so many after the first: a reply is in
+#: memory several times while it is decoded. Of smaller ones the worker checks all for each range.
+_LARGE_BYTES = 16 * MIB
+_RANGE_BYTES = 2 * MIB
 
 
 class Artifacts:
@@ -49,8 +56,11 @@ class Artifacts:
     `OutboxFull` when there is no room, and `Unavailable` when the client is closed.
     """
 
-    def __init__(self, requests: Requests):
+    def __init__(self, requests: Requests, inline_bytes: int):
+        """Parameters: up to so many bytes ride inside the message."""
         self._requests = requests
+        self._inline_bytes = inline_bytes
+        self._waiting = Waiting()
 
     def save(
         self,
@@ -67,6 +77,8 @@ class Artifacts:
                 `MAX_ARTIFACT_BYTES`. A str is text, not a path. Files are streamed.
             mime_type: kept as given; if None, guessed from the name and the first bytes.
             metadata: a JSON object of the caller's, at most `MAX_METADATA_BYTES`.
+
+        Whoever saves faster than the disk can follow is held up, by at most 0.1 s a call.
         """
         check_artifact_key(key)
         if mime_type is not None:
@@ -74,15 +86,16 @@ class Artifacts:
         encoded = _encode_metadata(metadata or {})
         source = open_source(data)
         kind = mime_type or source.mime_type(key.name)
-        if source.inline:
+        if source.fits(self._inline_bytes):
             operation = SaveArtifact(key=key, mime_type=kind, data=source.data, metadata=encoded)
             return self._requests.write(operation, _version)
-        prepare = partial(_spool, source, key, kind, encoded)
+        prepare = partial(self._spool, source, key, kind, encoded)
+        self._waiting.enter(source.held)
         try:
             keys = frozenset({artifact_ordering(key)})
             return self._requests.write_spooled(prepare, keys, _version)
         except BaseException:
-            source.close()
+            self._let_go(source)
             raise
 
     def load(
@@ -161,6 +174,29 @@ class Artifacts:
         operation = DeleteArtifact(key=key, version=version)
         return self._requests.write(operation, partial(codec.decode, kind=ArtifactDeleted))
 
+    def _spool(
+        self,
+        source: ArtifactSource,
+        key: ArtifactKey,
+        mime_type: str,
+        metadata: dict[str, msgspec.Raw],
+        entry_id: int,
+        spool: Spool,
+    ) -> tuple[bytes, BlobFile]:
+        """Copy the bytes beside the outbox, and make the operation that refers to them."""
+        try:
+            blob = spool.write(entry_id, source.chunks())
+        finally:
+            self._let_go(source)
+        operation = SaveArtifact(
+            key=key, mime_type=mime_type, blob=blob.reference, metadata=metadata
+        )
+        return codec.encode_operation(operation), blob
+
+    def _let_go(self, source: ArtifactSource) -> None:
+        source.close()
+        self._waiting.leave(source.held)
+
 
 class _Assembly:
     """Puts an artifact's bytes together from one or more replies."""
@@ -191,8 +227,9 @@ class _Assembly:
             return None
         if not reply.data:
             raise Unavailable("the blob store has fewer bytes than the index says")
+        most = _RANGE_BYTES if reply.size > _LARGE_BYTES else MAX_ARTIFACT_BYTES
         return msgspec.structs.replace(
-            self._query, version=reply.version, start=position, length=end - position
+            self._query, version=reply.version, start=position, length=min(end - position, most)
         )
 
     def artifact(self) -> Artifact:
@@ -222,23 +259,6 @@ class _Assembly:
         if self._file is None and isinstance(self._into, os.PathLike):
             self._file = open(self._into, "wb")  # noqa: SIM115 - closed by `close`
         return self._file
-
-
-def _spool(
-    source: ArtifactSource,
-    key: ArtifactKey,
-    mime_type: str,
-    metadata: dict[str, msgspec.Raw],
-    entry_id: int,
-    spool: Spool,
-) -> tuple[bytes, BlobFile]:
-    """Copy the bytes beside the outbox, and make the operation that refers to them."""
-    try:
-        blob = spool.write(entry_id, source.chunks())
-    finally:
-        source.close()
-    operation = SaveArtifact(key=key, mime_type=mime_type, blob=blob.reference, metadata=metadata)
-    return codec.encode_operation(operation), blob
 
 
 def _encode_metadata(metadata: Mapping[str, Any]) -> dict[str, msgspec.Raw]:

@@ -17,7 +17,11 @@ from api_client.contract import codec
 from api_client.contract.checks import check_count
 from api_client.contract.codec import check_message_id
 from api_client.contract.errors import InvalidRequest, Unavailable
-from api_client.contract.limits import MAX_STATUS_IDS
+from api_client.contract.limits import (
+    MAX_DIRECT_INLINE_BYTES,
+    MAX_INLINE_BYTES,
+    MAX_STATUS_IDS,
+)
 from api_client.contract.operations import MessageStatus
 from api_client.contract.outcomes import MessageState
 from api_client.outbox.homes import fixed, open_homes
@@ -91,6 +95,7 @@ class StorageClient:
         self._wire(
             partial(_celery_transport, broker_url, results, artifacts_url),
             outbox,
+            inline_bytes=_inline_bytes(artifacts_url),
             block=block,
             wait_timeout=wait_timeout,
             read_timeout=read_timeout,
@@ -152,6 +157,7 @@ class StorageClient:
         client._wire(
             partial(_local_transport, database_url, artifacts_url),
             outbox,
+            inline_bytes=_inline_bytes(artifacts_url),
             block=block,
             wait_timeout=wait_timeout,
             read_timeout=read_timeout,
@@ -236,6 +242,7 @@ class StorageClient:
         transport: Callable[[], Transport],
         place: OutboxPlace,
         *,
+        inline_bytes: int,
         block: float,
         wait_timeout: float,
         read_timeout: float,
@@ -252,7 +259,7 @@ class StorageClient:
         self._open()
         self._requests = Requests(self._current, **bounded)
         self.sessions = Sessions(self._requests)
-        self.artifacts = Artifacts(self._requests)
+        self.artifacts = Artifacts(self._requests, inline_bytes)
         # A program that ends without closing still sends what it holds.
         atexit.register(self._close_at_exit)
 
@@ -280,6 +287,16 @@ class StorageClient:
         return self._outbox
 
 
+def _inline_bytes(artifacts_url: str | None) -> int:
+    """Up to which size an artifact rides inside its message."""
+    return MAX_DIRECT_INLINE_BYTES if _is_reachable(artifacts_url) else MAX_INLINE_BYTES
+
+
+def _is_reachable(artifacts_url: str | None) -> bool:
+    # Another process cannot reach what a worker keeps in memory.
+    return artifacts_url is not None and not artifacts_url.startswith("memory:")
+
+
 def _seconds(value: object, field: str) -> float:
     """``value``, or the longest wait that there is if that is shorter."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
@@ -301,8 +318,7 @@ def _celery_transport(broker_url: str, result_url: str, artifacts_url: str | Non
     from api_client.transport.celery import CeleryTransport
 
     blobs = None
-    # Another process cannot reach what a worker keeps in memory.
-    if artifacts_url is not None and not artifacts_url.startswith("memory:"):
+    if _is_reachable(artifacts_url):
         for found in entry_points(group="zdk_storage.blobs"):
             blobs = found.load()(artifacts_url)
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from api_client import signatures
 from api_client.contract.checks import check_size, utf8_length
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.limits import MAX_ARTIFACT_BYTES, MAX_INLINE_BYTES
@@ -33,20 +34,29 @@ class ArtifactSource:
 
     Attributes:
         data: the bytes, or None if they are in a file.
-        head: the first of them, to guess a type by.
         text: whether they were given as text.
     """
 
     data: bytes | None
-    head: bytes
     text: bool = False
     _descriptor: int = -1
     _offset: int = 0
 
+    def fits(self, size: int) -> bool:
+        """Whether there are at most ``size`` bytes, at most `MAX_INLINE_BYTES`, all in memory."""
+        return self.data is not None and len(self.data) <= min(size, MAX_INLINE_BYTES)
+
     @property
-    def inline(self) -> bool:
-        """Whether the bytes are few enough to ride in the message."""
-        return self.data is not None and len(self.data) <= MAX_INLINE_BYTES
+    def held(self) -> int:
+        """Bytes of memory that it takes."""
+        return 0 if self.data is None else len(self.data)
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes, to guess a type by."""
+        if self.data is not None:
+            return self.data[:_HEAD_BYTES]
+        return os.pread(self._descriptor, _HEAD_BYTES, self._offset)
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes in order, once."""
@@ -87,11 +97,9 @@ def open_source(data: Data) -> ArtifactSource:
     """
     if isinstance(data, str):
         utf8_length(data, "data")
-        encoded = data.encode()
-        return ArtifactSource(encoded, encoded[:_HEAD_BYTES], text=True)
+        return ArtifactSource(data.encode(), text=True)
     if isinstance(data, (bytes, bytearray, memoryview)):
-        copied = bytes(data)
-        return ArtifactSource(copied, copied[:_HEAD_BYTES])
+        return ArtifactSource(bytes(data))
     if isinstance(data, os.PathLike):
         return _from_path(Path(data))
     if hasattr(data, "read"):
@@ -145,24 +153,17 @@ def _from_descriptor(descriptor: int, offset: int) -> ArtifactSource:
             data = os.pread(descriptor, MAX_INLINE_BYTES + 1, offset)
             if len(data) <= MAX_INLINE_BYTES:
                 os.close(descriptor)
-                return ArtifactSource(data, data[:_HEAD_BYTES])
-        head = os.pread(descriptor, _HEAD_BYTES, offset)
+                return ArtifactSource(data)
     except BaseException:
         os.close(descriptor)
         raise
-    return ArtifactSource(None, head, False, descriptor, offset)
+    return ArtifactSource(None, False, descriptor, offset)
 
 
 def _by_signature(head: bytes) -> str:
-    # Imported late: it reads its table of signatures on import, which most programs never need.
-    import puremagic
-
-    try:
-        found = puremagic.from_string(head, mime=True) if head else ""
-    except (puremagic.PureError, ValueError):
-        found = ""
+    found = signatures.mime_type(head)
     if found:
-        return str(found)
+        return found
     try:
         head.decode()
     except UnicodeDecodeError as error:

@@ -50,9 +50,12 @@ class Run:
         show(value, self.as_json, readable)
 
 
-def verb(app: typer.Typer, name: str, *, without: Collection[str] = ()) -> Callable[[Verb], Verb]:
+def verb(
+    app: typer.Typer, name: str, *, without: Collection[str] = (), panel: str | None = None
+) -> Callable[[Verb], Verb]:
     """Make a verb of a function that takes a `Run`: its further parameters and those of `_common`,
-    ``without`` some, become arguments and options, its docstring the help."""
+    ``without`` some, become arguments and options, its docstring the help. In the help of ``app``
+    it stands in the ``panel``."""
 
     def register(function: Verb) -> Verb:
         _run, *own = inspect.signature(function, eval_str=True).parameters.values()
@@ -69,7 +72,7 @@ def verb(app: typer.Typer, name: str, *, without: Collection[str] = ()) -> Calla
         invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         invoke.__annotations__ = {p.name: p.annotation for p in parameters}
         invoke.__doc__ = function.__doc__
-        app.command(name)(invoke)
+        app.command(name, rich_help_panel=panel)(invoke)
         return function
 
     return register
@@ -91,7 +94,7 @@ def _common(
     Raises:
         InvalidRequest: options of the two ways, by broker and local, are mixed.
     """
-    for option in ("broker", "results") if local else ("database", "artifacts"):
+    for option in ("broker", "results") if local else ("database",):
         source = context.get_parameter_source(option)
         # The environment may well name both ways; only what was typed is contradictory.
         if source is not None and source.name == "COMMANDLINE":

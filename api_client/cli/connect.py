@@ -39,7 +39,8 @@ class Target:
         broker, results, outbox: as of `StorageClient`. There is no outbox file unless one is
             given, because an agent's own is locked while it runs.
         local: work in this process, on the next two.
-        database, artifacts: as of `StorageClient.local`.
+        database, artifacts: as of `StorageClient.local`; without ``local``, the latter is the
+            workers' blob store, if this process can reach it.
         timeout: seconds that each wait may take.
     """
 
@@ -72,7 +73,11 @@ class Target:
                 field="broker",
             )
         return StorageClient(
-            self.broker, self.outbox, result_url=self.results, read_timeout=self.timeout
+            self.broker,
+            self.outbox,
+            result_url=self.results,
+            artifacts_url=self.artifacts,
+            read_timeout=self.timeout,
         )
 
     def _open_local(self) -> StorageClient:
@@ -92,10 +97,12 @@ class Connection:
     """A client, and waits that end.
 
     Attributes:
-        sessions, artifacts: the client's methods.
+        client: the client.
+        sessions, artifacts: its methods.
     """
 
     def __init__(self, client: StorageClient, target: Target, troubles: Troubles):
+        self.client = client
         self.sessions: Sessions = client.sessions
         self.artifacts: Artifacts = client.artifacts
         self._target = target
@@ -111,7 +118,7 @@ class Connection:
         seconds = self._target.timeout
         if not _settled(receipt, seconds + _GRACE, doing):
             raise TimeoutError(
-                self._explained(
+                self.explained(
                     f"only a part of the answer came within {seconds:g} s; "
                     "allow more time with --timeout"
                 )
@@ -121,14 +128,14 @@ class Connection:
     def write(self, receipt: Receipt[T], doing: str = "Waiting for a worker") -> T:
         """The outcome of an operation. Raises as `read` does."""
         if not _settled(receipt, self._target.timeout, doing):
-            raise TimeoutError(self._explained(self._what_becomes_of(receipt)))
+            raise TimeoutError(self.explained(self._what_becomes_of(receipt)))
         return self._result(receipt)
 
     def _result(self, receipt: Receipt[T]) -> T:
         try:
             return receipt.result(0)
         except Unavailable as error:
-            message = self._explained(error.message)
+            message = self.explained(error.message)
             raise Unavailable(message, field=error.field, limit=error.limit) from error
 
     def _what_becomes_of(self, receipt: Receipt[Any]) -> str:
@@ -146,7 +153,8 @@ class Connection:
             "so do not repeat it (zdk doctor finds what is down)"
         )
 
-    def _explained(self, message: str) -> str:
+    def explained(self, message: str) -> str:
+        """``message``, with the last trouble that was logged."""
         trouble = self._troubles.last
         return message if trouble is None else f"{message}; the last trouble was: {trouble}"
 

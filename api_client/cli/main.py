@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from api_client.cli.artifacts import artifacts
+from api_client.cli.command import verb
 from api_client.cli.demo import demo
+from api_client.cli.ingest import ingest_folder
 from api_client.cli.mounting import mount_operator_verbs
 from api_client.cli.outbox import outbox
 from api_client.cli.output import EXIT_CODES_HELP, errors_explained
@@ -57,6 +59,7 @@ def build_app(*, operator: bool = True) -> typer.Typer:
     groups = {"sessions": _own(sessions), "artifacts": _own(artifacts), "outbox": _own(outbox)}
     for name, group in groups.items():
         app.add_typer(group, name=name, rich_help_panel="Use")
+    verb(app, "ingest", panel="Use")(ingest_folder)
     if operator:
         mount_operator_verbs(app)
     for part in (app, *groups.values()):
@@ -67,10 +70,10 @@ def build_app(*, operator: bool = True) -> typer.Typer:
 def _asks_for_client_verb(arguments: list[str]) -> bool:
     # No option before the verb takes a value, so the first words are the group and the verb.
     words = [word for word in arguments if not word.startswith("-")]
-    group, verb = [*words, "", ""][:2]
+    group, name = [*words, "", ""][:2]
     # The operator has a verb among those for artifacts.
-    return group in ("sessions", "outbox") or (
-        group == "artifacts" and verb in {command.name for command in artifacts.registered_commands}
+    return group in ("sessions", "outbox", "ingest") or (
+        group == "artifacts" and name in {command.name for command in artifacts.registered_commands}
     )
 
 

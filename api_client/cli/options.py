@@ -69,7 +69,8 @@ ArtifactsOption = Annotated[
     typer.Option(
         metavar="URL",
         envvar="ZDK_ARTIFACTS_URL",
-        help="With --local: the blob store, such as file:///srv/blobs.",
+        help="With --local: the blob store, such as file:///srv/blobs. Otherwise the workers', if "
+        "it can be reached from here: large files then go straight there.",
         rich_help_panel=_PANEL,
     ),
 ]

@@ -33,8 +33,11 @@ MAX_STATE_BYTES: Final = 4 * MIB
 MAX_METADATA_BYTES: Final = 64 * KIB
 #: Bytes of one artifact version.
 MAX_ARTIFACT_BYTES: Final = 16 * GIB
-#: Artifact bytes up to this many ride inside the message; more are staged beside it.
+#: Artifact bytes up to this many may ride inside the message; more are staged beside it.
 MAX_INLINE_BYTES: Final = 64 * KIB
+#: Up to so many our own client puts inside when it reaches the blob store: beyond, a file of their
+#: own is cheaper than base64 in the outbox, the broker and the worker.
+MAX_DIRECT_INLINE_BYTES: Final = 2 * KIB
 
 #: Events in one ``append``.
 MAX_EVENTS_PER_APPEND: Final = 1000
@@ -62,6 +65,9 @@ MAX_REPLY_BYTES: Final = 4 * MIB
 #: Days after which a client no longer sends a message again. The ledger remembers for longer, so
 #: that a late copy is always recognised.
 MAX_MESSAGE_AGE_DAYS: Final = 7
+
+#: Blobs in one ``blob.find`` query.
+MAX_BLOBS_PER_QUERY: Final = 1000
 
 #: The largest revision, seq or version: a signed 64-bit integer.
 MAX_COUNT: Final = 2**63 - 1

@@ -1,4 +1,4 @@
-"""One typed operation per verb: seven that write, six that read.
+"""One typed operation per verb: seven that write, six that read, two that bring large bytes.
 
 The same types serve both sides. JSON that belongs to the caller (event, state values, metadata)
 is `msgspec.Raw`: the client encodes it once, and the worker passes it through unparsed.
@@ -154,6 +154,26 @@ class MessageStatus(Operation, frozen=True, tag="status"):
     message_ids: list[str]
 
 
+class FindBlobs(Operation, frozen=True, tag="blob.find"):
+    """Ask which of these blobs the blob store does not have, and which parts of them it has."""
+
+    blobs: list[BlobReference]
+
+
+class PutPart(Operation, frozen=True, tag="blob.put_part"):
+    """Have a part of a large blob taken out of staging into the blob store.
+
+    Attributes:
+        blob: the whole.
+        index: which part of `PART_BYTES`, from 0.
+        part: the part's own hash and size, by which it is staged.
+    """
+
+    blob: BlobReference
+    index: int
+    part: BlobReference
+
+
 WriteOperation = (
     CreateSession
     | AppendEvents
@@ -163,4 +183,13 @@ WriteOperation = (
     | DeleteArtifact
     | DiscardDeadLetter
 )
-Query = LoadSession | ListSessions | LoadArtifact | ListArtifacts | ListVersions | MessageStatus
+Query = (
+    LoadSession
+    | ListSessions
+    | LoadArtifact
+    | ListArtifacts
+    | ListVersions
+    | MessageStatus
+    | FindBlobs
+    | PutPart
+)

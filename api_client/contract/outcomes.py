@@ -132,6 +132,30 @@ class SessionReply(msgspec.Struct, frozen=True):
     more: bool
 
 
+class MissingBlob(msgspec.Struct, frozen=True):
+    """A blob that is not in the blob store.
+
+    Attributes:
+        sha256: which.
+        parts: those parts of it that are there, in order.
+    """
+
+    sha256: str
+    parts: list[int]
+
+
+class BlobsFound(msgspec.Struct, frozen=True):
+    """Attributes: those blobs asked for that are missing, in the order of asking."""
+
+    missing: list[MissingBlob]
+
+
+class PartPut(msgspec.Struct, frozen=True):
+    """Attributes: whether the part is in the blob store now; if not, stage it again."""
+
+    stored: bool
+
+
 class MessageState(msgspec.Struct, frozen=True):
     """What the ledger knows of one message.
 

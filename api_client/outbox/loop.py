@@ -39,7 +39,8 @@ class ThreadLoop:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         sender, stager, uploader, reader = self._workers = (
             Workers("zdk-sender", 1),
-            Workers("zdk-stager", 2),
+            # One of them waits for the disk while the others read and hash.
+            Workers("zdk-stager", 3),
             Workers("zdk-uploader", 2),
             Workers("zdk-reader", 2),
         )

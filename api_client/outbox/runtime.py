@@ -28,7 +28,8 @@ class Runtime:
         clock: seconds that only rise, for waiting.
         wall: seconds since 1970, for the age of messages.
         sender: for messages and queries.
-        stager: for work with large bytes.
+        stager: keeps large bytes, which their operations wait for.
+        uploader: for messages with large bytes beside them; sending those may take long.
         reader: for replies to queries, whose decoding may take long.
         new_id: makes the ids of messages, UUIDv7 by the wall clock.
     """
@@ -38,5 +39,6 @@ class Runtime:
     wall: Callable[[], float]
     sender: Executor
     stager: Executor
+    uploader: Executor
     reader: Executor
     new_id: Callable[[], str] = new_id

@@ -41,7 +41,7 @@ class Sender:
         for entry in dispatch.entries:
             if entry.receipt is not None:
                 entry.receipt.message_id = dispatch.id
-        executor = self._runtime.stager if dispatch.blobs else self._runtime.sender
+        executor = self._runtime.uploader if dispatch.blobs else self._runtime.sender
         executor.submit(partial(self._send, dispatch))
 
     def ask(self, inquiry: Inquiry) -> None:

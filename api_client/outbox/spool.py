@@ -7,17 +7,28 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from api_client.contract.checks import check_size
-from api_client.contract.limits import MAX_ARTIFACT_BYTES
+from api_client.contract.durability import sync_folder
+from api_client.contract.limits import MAX_ARTIFACT_BYTES, MIB
 from api_client.contract.operations import BlobReference
+from api_client.outbox.together import Then, Together
 from api_client.transport.base import BlobFile
+
+#: A file larger than this is synced by who has written it; the others need not wait for it.
+_LARGE = 16 * MIB
 
 
 class Spool:
     """A folder of files, one per save, named by the operation's place in the outbox.
+
+    A file may become part of the blob store as it is, under a second name there. So it is never
+    changed once it is written, and has the permissions that the umask leaves; the folder is closed
+    to others.
 
     Parameters:
         folder: where; None for a temporary folder that ends with the client.
@@ -26,11 +37,15 @@ class Spool:
     def __init__(self, folder: Path | None):
         self._folder = folder
         self._temporary = folder is None
+        self._making = threading.Lock()
+        self._together: Together | None = None
+        #: Descriptors of files that were written and not settled yet.
+        self._written: dict[Path, int] = {}
 
     def write(self, entry_id: int, chunks: Iterable[bytes]) -> BlobFile:
         """Copy ``chunks`` into the file of ``entry_id`` in one pass, hashing on the way.
 
-        When this returns, the file survives a crash (if the spool is not a temporary folder).
+        The file survives a crash once `settle` has told so.
 
         Raises:
             TooLarge: there are more than `MAX_ARTIFACT_BYTES`.
@@ -42,13 +57,32 @@ class Spool:
                 reference = _copy(chunks, file)
                 file.flush()
                 if not self._temporary:
-                    os.fsync(file.fileno())
+                    if reference.size > _LARGE:
+                        os.fsync(file.fileno())
+                    self._written[path] = os.dup(file.fileno())
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        if not self._temporary:
-            _sync_folder(path.parent)
-        return BlobFile(path, reference)
+        return BlobFile(path, reference, shareable=not self._temporary)
+
+    def settle(self, blob: BlobFile, then: Then) -> None:
+        """Call ``then`` when the file of a `write` survives a crash (at once, if the spool is a
+        temporary folder), or with an error, the file being removed, if that cannot be had.
+
+        Files that are settled at about the same time share a sync, and ``then`` may be called in
+        the thread of another of them.
+        """
+        descriptor = self._written.pop(blob.path, None)
+        if descriptor is None or self._together is None:
+            then(None)
+            return
+
+        def settled(error: OSError | None) -> None:
+            if error is not None:
+                self.remove([blob])
+            then(error)
+
+        self._together.add(descriptor, settled)
 
     def find(self, entry_id: int, reference: BlobReference) -> BlobFile:
         """The file written for ``entry_id`` before a restart."""
@@ -82,29 +116,29 @@ class Spool:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _made(self) -> Path:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="zdk-spool-"))
-        elif not self._folder.is_dir():
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            with contextlib.suppress(OSError):
-                _sync_folder(self._folder.parent)
+        if self._folder is None or self._together is None or not self._folder.is_dir():
+            with self._making:
+                self._folder = self._make()
         return self._folder
 
+    def _make(self) -> Path:
+        folder = self._folder
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="zdk-spool-"))
+        elif not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(OSError):
+                sync_folder(folder.parent)
+        self._together = self._together or Together(folder)
+        return folder
 
-def _copy(chunks: Iterable[bytes], file: object) -> BlobReference:
+
+def _copy(chunks: Iterable[bytes], file: BinaryIO) -> BlobReference:
     digest = hashlib.sha256()
     size = 0
     for chunk in chunks:
         size += len(chunk)
         check_size(size, "data", MAX_ARTIFACT_BYTES)
         digest.update(chunk)
-        file.write(chunk)  # type: ignore[attr-defined]
+        file.write(chunk)
     return BlobReference(digest.hexdigest(), size)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,10 +13,18 @@ from api_client.contract.outcomes import QueryReply, WriteReply
 
 @dataclass(frozen=True, slots=True)
 class BlobFile:
-    """A file with bytes too large for a message, and what they are."""
+    """A file with bytes too large for a message, and what they are.
+
+    Attributes:
+        path: of the file; nobody changes it.
+        reference: hash and size of its bytes.
+        shareable: whether the blob store may share the file: this process has found its bytes to
+            be right, and they survive a crash.
+    """
 
     path: Path
     reference: BlobReference
+    shareable: bool = field(default=False, compare=False)
 
 
 #: Called with a message id and its reply, from any thread.

@@ -22,8 +22,10 @@ from api_client.contract import codec
 from api_client.contract.errors import StorageError, Unavailable
 from api_client.contract.outcomes import QueryReply, WriteReply
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
+from api_client.transport.questions import Questions
 from api_client.transport.results import ResultReader
 from api_client.transport.staging import BlobStore, BlobStoreStager, RedisStager
+from api_client.transport.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ class CeleryTransport:
         self._prefix = secrets.token_hex(16)
         self._app = _celery_app(broker_url)
         self._results = ResultReader(result_url, self._prefix, SOCKET_OPTIONS)
-        self._through_redis = RedisStager(self._results.redis)
+        self._questions = Questions(self._send_question, self._forget_question)
+        self._through_redis = Uploads(RedisStager(self._results.redis), self._questions)
         self._directly = None if blobs is None else BlobStoreStager(blobs)
 
     def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
@@ -66,6 +69,8 @@ class CeleryTransport:
             try:
                 if kind == "w":
                     on_write(own_id, codec.decode(result, WriteReply))
+                elif kind == "q":
+                    self._questions.answered(own_id, codec.decode(result, QueryReply))
                 else:
                     on_query(own_id, codec.decode(result, QueryReply))
             except StorageError as error:
@@ -75,15 +80,16 @@ class CeleryTransport:
 
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """See `Transport.stage`."""
-        if self._directly is not None and not missed:
+        if self._directly is not None:
             try:
-                self._directly.stage(blobs)
-                return
+                # If a worker misses what is all there, it uses another blob store. Otherwise they
+                # have waited for so long that they were swept.
+                if self._directly.stage(blobs) or not missed:
+                    return
             except Unavailable as error:
                 log.warning("%s; the bytes go through Redis instead", error)
-        # Also when a worker has not found what was put into the blob store: it uses another one.
         try:
-            self._through_redis.stage(blobs, anew=missed)
+            self._through_redis.stage(blobs, missed=missed)
         except RedisError as error:
             raise Unavailable(f"bytes could not be staged in Redis: {error}") from error
 
@@ -104,8 +110,16 @@ class CeleryTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
+        self._questions.close()
         self._results.close()
         self._app.close()
+
+    def _send_question(self, question_id: str, body: bytes, expires: float) -> None:
+        expires += _CLOCK_SECONDS
+        self._send(codec.READ_TASK, codec.READ_QUEUE, f"q.{question_id}", body, expires)
+
+    def _forget_question(self, question_id: str) -> None:
+        self._results.forget(f"q.{question_id}")
 
     def _send(
         self, task: str, queue: str, name: str, body: bytes, expires: float | None = None

@@ -58,7 +58,9 @@ class ResultReader:
     """
 
     def __init__(self, url: str, prefix: str, options: Mapping[str, Any]):
-        self.redis = Redis.from_url(url, **options)
+        # With version 3, redis-py makes text for its log of every reply, which may have megabytes
+        # (``redis/_parsers/resp3.py``, ``handle_pubsub_push_response``).
+        self.redis = Redis.from_url(url, protocol=2, **options)
         self._prefix = f"{_KEY}{prefix}."
         #: When to look for a result by key, by the id of the try.
         self._expected: dict[str, float] = {}

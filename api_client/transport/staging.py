@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from redis import Redis
 
 from api_client.contract.errors import Unavailable
+from api_client.contract.operations import BlobReference
 from api_client.contract.staging import CHUNK_BYTES, STAGED_SECONDS, chunk_count, chunk_key
 from api_client.transport.base import BlobFile
 
@@ -23,9 +25,12 @@ class BlobStore(Protocol):
     def contains(self, sha256: str, size: int) -> bool:
         """Whether it has them."""
 
+    def offer(self, sha256: str, size: int, path: Path) -> bool:
+        """Make the bytes of a file reachable; False if they were there already."""
+
 
 class BlobStoreStager:
-    """Puts bytes straight into the blob store, once per content.
+    """Puts bytes straight into the blob store, once per content, without a copy where it can.
 
     Parameters:
         store: the same one that the workers use.
@@ -34,20 +39,26 @@ class BlobStoreStager:
     def __init__(self, store: BlobStore):
         self._store = store
 
-    def stage(self, blobs: Sequence[BlobFile]) -> None:
-        """Put what is not there yet, in pieces.
+    def stage(self, blobs: Sequence[BlobFile]) -> int:
+        """Put what is not there yet; returns how many that were.
 
         Raises:
-            Unavailable: the blob store cannot be written.
+            Unavailable: the blob store cannot be written, or a file is damaged.
         """
-        for blob in blobs:
-            sha256, size = blob.reference.sha256, blob.reference.size
-            try:
-                if not self._store.contains(sha256, size):
-                    with open(blob.path, "rb") as file:
-                        self._store.put(sha256, size, iter(partial(file.read, CHUNK_BYTES), b""))
-            except OSError as error:
-                raise Unavailable(f"the blob store cannot be written: {error}") from error
+        try:
+            return sum([self._offer(blob) for blob in blobs])
+        except OSError as error:
+            raise Unavailable(f"the blob store cannot be written: {error}") from error
+
+    def _offer(self, blob: BlobFile) -> bool:
+        sha256, size = blob.reference.sha256, blob.reference.size
+        if blob.shareable:
+            return self._store.offer(sha256, size, blob.path)
+        if self._store.contains(sha256, size):
+            return False
+        with open(blob.path, "rb") as file:
+            self._store.put(sha256, size, _chunks(file))
+        return True
 
 
 class RedisStager:
@@ -73,35 +84,45 @@ class RedisStager:
         """
         for blob in blobs:
             if anew:
-                self._put_all(blob)
-            else:
-                self._put_missing(blob)
+                # Or the worker would go on refusing what the client goes on staging.
+                check(blob)
+            missing = range(chunk_count(blob.reference.size)) if anew else self._missing(blob)
+            with open(blob.path, "rb") as file:
+                for index in missing:
+                    file.seek(index * CHUNK_BYTES)
+                    self._put(blob.reference, index, file.read(CHUNK_BYTES))
 
-    def _put_missing(self, blob: BlobFile) -> None:
-        with open(blob.path, "rb") as file:
-            for index in self._missing(blob):
-                file.seek(index * CHUNK_BYTES)
-                self._put(blob, index, file.read(CHUNK_BYTES))
+    def stage_part(self, part: BlobReference, chunks: Sequence[bytes]) -> None:
+        """Put a part of a larger blob.
 
-    def _put_all(self, blob: BlobFile) -> None:
-        digest = hashlib.sha256()
-        with open(blob.path, "rb") as file:
-            for index in range(chunk_count(blob.reference.size)):
-                chunk = file.read(CHUNK_BYTES)
-                digest.update(chunk)
-                self._put(blob, index, chunk)
-        if digest.hexdigest() != blob.reference.sha256:
-            # Without this the worker would go on refusing what the client goes on staging.
-            raise Unavailable(
-                f"{blob.path} is damaged: its bytes are not those that were accepted, and the save "
-                "that needs them cannot be applied"
-            )
+        Parameters:
+            chunks: its bytes, `CHUNK_BYTES` in each but the last.
+        """
+        for index, chunk in enumerate(chunks):
+            self._put(part, index, chunk)
 
-    def _put(self, blob: BlobFile, index: int, chunk: bytes) -> None:
-        self._redis.set(chunk_key(blob.reference.sha256, index), chunk, ex=STAGED_SECONDS)
+    def _put(self, blob: BlobReference, index: int, chunk: bytes) -> None:
+        self._redis.set(chunk_key(blob.sha256, index), chunk, ex=STAGED_SECONDS)
 
     def _missing(self, blob: BlobFile) -> list[int]:
         pipeline = self._redis.pipeline(transaction=False)
         for index in range(chunk_count(blob.reference.size)):
             pipeline.expire(chunk_key(blob.reference.sha256, index), STAGED_SECONDS)
         return [index for index, there in enumerate(pipeline.execute()) if not there]
+
+
+def check(blob: BlobFile) -> None:
+    """Read a file. Raises `Unavailable` unless it holds the bytes it was made with."""
+    digest = hashlib.sha256()
+    with open(blob.path, "rb") as file:
+        for chunk in _chunks(file):
+            digest.update(chunk)
+    if digest.hexdigest() != blob.reference.sha256:
+        raise Unavailable(
+            f"{blob.path} is damaged: its bytes are not those that were accepted, and the save "
+            "that needs them cannot be applied"
+        )
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    return iter(partial(file.read, CHUNK_BYTES), b"")

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from api_client.outbox.entries import Entry
@@ -94,21 +95,34 @@ def _bytes_after_commit() -> None:
     from worker.artifacts.blobs.filesystem import FilesystemBlobStore
 
     held: dict[str, bytes] = {}
-    put, contains = FilesystemBlobStore.put, FilesystemBlobStore.contains
+    batch, remains = FilesystemBlobStore.batch, FilesystemBlobStore.remains
 
-    def late_put(
-        self: FilesystemBlobStore, sha256: str, size: int, chunks: Iterable[bytes]
-    ) -> None:
-        held[sha256] = b"".join(chunks)
-        writer = threading.Timer(1.0, lambda: put(self, sha256, size, [held.pop(sha256)]))
-        writer.daemon = True
-        writer.start()
+    class LateBatch:
+        def __init__(self, store: FilesystemBlobStore):
+            self._store = store
 
-    def contains_or_holds(self: FilesystemBlobStore, sha256: str, size: int) -> bool:
-        return sha256 in held or contains(self, sha256, size)
+        def put(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
+            held[sha256] = b"".join(chunks)
+            writer = threading.Timer(1.0, self._put, (sha256, size))
+            writer.daemon = True
+            writer.start()
 
-    FilesystemBlobStore.put = late_put  # type: ignore[method-assign]
-    FilesystemBlobStore.contains = contains_or_holds  # type: ignore[method-assign]
+        def contains(self, sha256: str, size: int) -> bool:
+            with batch(self._store) as found:
+                return sha256 in held or found.contains(sha256, size)
+
+        def _put(self, sha256: str, size: int) -> None:
+            with batch(self._store) as late:
+                late.put(sha256, size, [held.pop(sha256)])
+
+    def late_batch(self: FilesystemBlobStore) -> Any:
+        return nullcontext(LateBatch(self))
+
+    def remains_or_is_held(self: FilesystemBlobStore, sha256: str, size: int) -> bool:
+        return sha256 in held or remains(self, sha256, size)
+
+    FilesystemBlobStore.batch = late_batch  # type: ignore[method-assign]
+    FilesystemBlobStore.remains = remains_or_is_held  # type: ignore[method-assign]
 
 
 def _early_ack() -> None:

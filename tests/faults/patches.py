@@ -94,13 +94,17 @@ def _around(
 
 
 def _install_full_blob_disk(orders: Orders) -> None:
+    from worker.artifacts.blobs.batch import FileBatch
     from worker.artifacts.blobs.filesystem import FilesystemBlobStore
+    from worker.artifacts.blobs.uploads import FileUploads
 
     def full() -> None:
         if orders.standing("full-blobs") is not None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    _around(FilesystemBlobStore, "put", before=full)
+    _around(FileBatch, "put", before=full)
+    _around(FilesystemBlobStore, "offer", before=full)
+    _around(FileUploads, "put", before=full)
 
 
 def _install_full_outbox_disk(orders: Orders, order: str) -> None:

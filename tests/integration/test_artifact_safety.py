@@ -7,10 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -43,7 +41,7 @@ _MOST_STEPS = 60
 
 #: What a save must do in this order, whatever else it does in between.
 IN_ORDER = [
-    "before mkstemp",
+    "before open",
     "half-way through a write",
     "before fsync",
     "after fsync",
@@ -291,14 +289,15 @@ def test_after_a_failed_fsync_another_file_is_written(
 def open_kept(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Keep every temporary file open, so that no other file gets its inode."""
     kept: list[int] = []
-    mkstemp = tempfile.mkstemp
+    original = os.open
 
-    def keeping(**options: Any) -> tuple[int, str]:
-        descriptor, path = mkstemp(**options)
-        kept.append(os.dup(descriptor))
-        return descriptor, path
+    def keeping(path: Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = original(path, flags, mode)
+        if flags & os.O_EXCL:
+            kept.append(os.dup(descriptor))
+        return descriptor
 
-    monkeypatch.setattr(tempfile, "mkstemp", keeping)
+    monkeypatch.setattr(os, "open", keeping)
     return kept
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import event, select
 
+from api_client.contract.operations import BlobReference
 from api_client.transport.base import BlobFile
 from api_client.transport.staging import BlobStoreStager
 from tests.support.artifacts import (
@@ -31,6 +32,7 @@ from tests.support.artifacts import (
 )
 from tests.support.postgres import PostgresServer
 from worker.artifacts.blobs import FilesystemBlobStore
+from worker.artifacts.blobs.batch import FileBatch
 from worker.artifacts.sweep import SweepReport, sweep_blobs
 from worker.artifacts.verify import Verification
 from worker.database import Database, DatabaseOptions
@@ -64,6 +66,24 @@ class Gate:
         self._open.set()
 
 
+class GatedBatch:
+    """A batch of a `GatedStore`."""
+
+    def __init__(self, batch: FileBatch, reach: Callable[[str], None]):
+        self._batch = batch
+        self._reach = reach
+        self.puts = 0
+
+    def put(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
+        self._batch.put(sha256, size, chunks)
+        self.puts += 1
+
+    def contains(self, sha256: str, size: int) -> bool:
+        found = self._batch.contains(sha256, size)
+        self._reach("contains")
+        return found
+
+
 class GatedStore(FilesystemBlobStore):
     """The view that one party has of the blob store, with gates at its calls.
 
@@ -84,13 +104,17 @@ class GatedStore(FilesystemBlobStore):
             if gate is not None:
                 gate.pass_through()
 
-    def put(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
-        super().put(sha256, size, chunks)
-        self._reach("put")
+    @contextmanager
+    def batch(self) -> Iterator[FileBatch]:
+        with super().batch() as batch:
+            gated = GatedBatch(batch, self._reach)
+            yield cast("FileBatch", gated)
+        if gated.puts:
+            self._reach("put")
 
-    def contains(self, sha256: str, size: int) -> bool:
-        found = super().contains(sha256, size)
-        self._reach("contains")
+    def remains(self, sha256: str, size: int) -> bool:
+        found = super().remains(sha256, size)
+        self._reach("remains")
         return found
 
     def older_than(self, age: float) -> Iterator[str]:
@@ -256,7 +280,7 @@ class TestOneSave:
         swept = threads.submit(sweep, storage.database, GatedStore(root, list=listed))
         listed.reached()
         # The second look is the one that counts: with the row held, before the commit.
-        store = GatedStore(root, contains_2=checked)
+        store = GatedStore(root, remains=checked)
         saved = threads.submit(apply, self.saver(storage, store), saving("a", DATA, staged=staged))
         checked.reached()
         make_older(root, 2 * HOUR)
@@ -453,7 +477,7 @@ class TestQuarantine:
         checked = Gate()
         late = Storage(
             storage.database,
-            GatedStore(root, contains_2=checked),
+            GatedStore(root, remains=checked),
             StagedBytes({NAME: [DATA]}),
         )
         saved = threads.submit(apply, late, saving("a", DATA, staged=True))
@@ -512,7 +536,7 @@ def test_any_order_of_saves_deletions_and_sweeps(
 class Everlasting(StagedBytes):
     """Staged bytes that stay when a save is done with them, for the next one."""
 
-    def discard(self, sha256: str, size: int) -> None:
+    def discard(self, blobs: Sequence[BlobReference]) -> None:
         pass
 
 

@@ -67,14 +67,15 @@ class SimulatedLoop:
 
     def __init__(self, clock: Clock):
         self._events: deque[Happening] = deque()
-        self.executors = [Postponed(), Postponed(), Postponed()]
-        sender, stager, reader = self.executors
+        self.executors = [Postponed(), Postponed(), Postponed(), Postponed()]
+        sender, stager, uploader, reader = self.executors
         self.runtime = Runtime(
             self._events.append,
             lambda: clock.now,
             lambda: clock.now,
             sender,
             stager,
+            uploader,
             reader,
             clock.new_id,
         )

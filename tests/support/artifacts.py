@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -37,9 +37,10 @@ class StagedBytes:
         """See `Staging.read`."""
         return iter(self._contents.get(sha256, ()))
 
-    def discard(self, sha256: str, size: int) -> None:
+    def discard(self, blobs: Sequence[BlobReference]) -> None:
         """See `Staging.discard`."""
-        self._contents.pop(sha256, None)
+        for blob in blobs:
+            self._contents.pop(blob.sha256, None)
 
 
 def reference(data: bytes) -> BlobReference:

@@ -60,13 +60,14 @@ class DrivenLoop:
         self.due: float | None = None
         self.running = False
         self.events: list[Event] = []
-        self.sender, self.stager, self.reader = Held(), Held(), Held()
+        self.sender, self.stager, self.uploader, self.reader = Held(), Held(), Held(), Held()
         self.runtime = Runtime(
             self.events.append,
             lambda: self.now,
             lambda: self.wall,
             self.sender,
             self.stager,
+            self.uploader,
             self.reader,
             lambda: message_id(self.wall, next(_numbers)),
         )
@@ -102,7 +103,7 @@ class DrivenLoop:
         self.settle()
 
     def _work(self) -> bool:
-        ran = [held.run() for held in (self.sender, self.stager, self.reader)]
+        ran = [held.run() for held in (self.sender, self.stager, self.uploader, self.reader)]
         return any(ran)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ class Steps:
         """Let the system calls of a save, and commits, be steps."""
         for name in ("mkdir", "fsync", "replace", "utime"):
             setattr(os, name, self.around(name, getattr(os, name)))
-        tempfile.mkstemp = self.around("mkstemp", tempfile.mkstemp)
+        os.open = self.around("open", os.open)
         fdopen = os.fdopen
         os.fdopen = lambda *args: _Halving(fdopen(*args), self)  # type: ignore[assignment]
         dialect = database.write.dialect

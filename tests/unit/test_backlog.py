@@ -349,7 +349,8 @@ class TestMany:
         names = [str(number) for number in range(self.SESSIONS)]
         # Given a client that closes with half of them, while nothing can be sent,
         for _ in range(2):
-            outbox = Outbox(open_homes(path), FakeWorker(up=False), OutboxOptions())
+            options = OutboxOptions(loaded_operations=20_000)
+            outbox = Outbox(open_homes(path), FakeWorker(up=False), options)
             for _ in range(self.COUNT // 2 // self.SESSIONS):
                 write_many(outbox, names)
             # The second is taken in a turn of its own, which no longer holds those before.

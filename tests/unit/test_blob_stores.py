@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from api_client.contract import durability
 from api_client.contract.errors import InvalidRequest
 from worker.artifacts.blobs import (
     BlobStore,
@@ -20,6 +23,8 @@ from worker.artifacts.blobs import (
     MemoryBlobStore,
     open_blob_store,
 )
+from worker.artifacts.blobs import batch as batch_module
+from worker.artifacts.blobs import known as known_module
 from worker.artifacts.blobs.base import BlobMismatch
 
 PATIENCE = 30.0
@@ -382,7 +387,8 @@ class TestFiles:
         monkeypatch.setattr(
             os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}"))
         )
-        assert files.contains(name, len(DATA))
+        other = FilesystemBlobStore(root)
+        assert other.contains(name, len(DATA))
         assert synced == [str(root / name[:2])]
 
     def test_files_of_others_are_neither_listed_nor_removed(
@@ -433,6 +439,271 @@ class TestFiles:
         root.write_bytes(b"a file, where the folder should be")
         with pytest.raises(OSError, match="root"):
             FilesystemBlobStore(root).check()
+
+    def test_files_and_folders_have_the_permissions_that_the_umask_leaves(
+        self, files: FilesystemBlobStore, root: Path
+    ) -> None:
+        before = os.umask(0o002)
+        try:
+            with files.batch() as batch:
+                batch.put(sha256(DATA), len(DATA), [DATA])
+                (temporary,) = (root / "incoming").iterdir()
+                assert mode(temporary) == 0o664
+        finally:
+            os.umask(before)
+        assert mode(root / sha256(DATA)[:2] / sha256(DATA)) == 0o664
+        assert mode(root / "incoming") == mode(root) == 0o775
+
+    def test_a_blob_that_may_not_be_touched_is_put_anew(
+        self, files: FilesystemBlobStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Another user's, and not for this one to write: root may touch all, so it is refused here.
+        name = put(files, DATA)
+
+        def refused(*_: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        with monkeypatch.context() as other_user:
+            other_user.setattr(os, "utime", refused)
+            assert not FilesystemBlobStore(root).contains(name, len(DATA))
+        before = (root / name[:2] / name).stat().st_ino
+        put(files, DATA)
+        assert (root / name[:2] / name).stat().st_ino != before
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class TestBatches:
+    @pytest.mark.parametrize("count", [1, 3, 250])
+    def test_all_of_a_batch_are_there_in_the_end(self, store: BlobStore, count: int) -> None:
+        contents = [b"%d" % number for number in range(count)]
+        with store.batch() as batch:
+            for data in contents:
+                batch.put(sha256(data), len(data), [data])
+                assert batch.contains(sha256(data), len(data))
+        for data in contents:
+            assert store.contains(sha256(data), len(data))
+            assert store.read(sha256(data), 0, 100) == data
+
+    def test_a_wrong_one_does_not_spoil_the_others(self, store: BlobStore) -> None:
+        with store.batch() as batch:
+            batch.put(sha256(b"a"), 1, [b"a"])
+            with pytest.raises(BlobMismatch):
+                batch.put(sha256(b"b"), 1, [b"?"])
+            batch.put(sha256(b"c"), 1, [b"c"])
+        assert [store.contains(sha256(data), 1) for data in (b"a", b"b", b"c")] == [
+            True,
+            False,
+            True,
+        ]
+
+    def test_one_content_twice_is_written_once(
+        self, files: FilesystemBlobStore, root: Path
+    ) -> None:
+        with files.batch() as batch:
+            for _ in range(3):
+                batch.put(sha256(DATA), len(DATA), [DATA])
+            assert len([*(root / "incoming").iterdir()]) == 1
+        assert everything(root) == [f"{sha256(DATA)[:2]}/{sha256(DATA)}"]
+
+    def test_nothing_has_its_name_before_all_are_synced(
+        self, files: FilesystemBlobStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        contents = [b"%d" % number for number in range(20)]
+        watched: list[str] = []
+        original, replace, folders = durability.sync_all, os.replace, durability.sync_folders
+
+        def sync_all(descriptors: Sequence[int]) -> None:
+            original(descriptors)
+            watched.append(f"sync {len(descriptors)} files")
+
+        def sync_folders(paths: Sequence[Path]) -> None:
+            folders(paths)
+            assert {path.parent for path in paths} == {root}
+            watched.append("sync folders")
+
+        def renamed(source: str, target: Path) -> None:
+            replace(source, target)
+            watched.append("rename")
+
+        monkeypatch.setattr(batch_module, "sync_all", sync_all)
+        monkeypatch.setattr(batch_module, "sync_folders", sync_folders)
+        monkeypatch.setattr(os, "replace", renamed)
+        with files.batch() as batch:
+            for data in contents:
+                batch.put(sha256(data), len(data), [data])
+            assert watched == []
+        assert watched == ["sync 20 files", *["rename"] * 20, "sync folders"]
+
+    def test_files_are_not_all_open_at_once(
+        self, files: FilesystemBlobStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(batch_module, "_OPEN_FILES", 5)
+        most = 0
+        with files.batch() as batch:
+            for number in range(50):
+                data = b"%d" % number
+                batch.put(sha256(data), len(data), [data])
+                most = max(most, len(os.listdir("/proc/self/fd")) - before)
+        assert most == 5
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    @pytest.mark.parametrize("where", ["block", "files", "folders"])
+    def test_a_batch_that_fails_leaves_no_temporary_file(
+        self,
+        files: FilesystemBlobStore,
+        root: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        where: str,
+    ) -> None:
+        def failing(_: object) -> None:
+            raise OSError(errno.EIO, "the disk is broken")
+
+        def fill() -> None:
+            with files.batch() as batch:
+                batch.put(sha256(DATA), len(DATA), [DATA])
+                if where == "block":
+                    failing(None)
+
+        before = len(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as broken:
+            name = {"files": "sync_all", "folders": "sync_folders"}.get(where, "checked")
+            if where != "block":
+                broken.setattr(batch_module, name, failing)
+            with pytest.raises(OSError, match="the disk is broken"):
+                fill()
+        assert [*(root / "incoming").iterdir()] == []
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert put(files, DATA) == sha256(DATA)
+
+    def test_a_folder_is_synced_once_for_all_that_were_found_there(
+        self, files: FilesystemBlobStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [put(files, b"%d" % number) for number in range(300)]
+        synced: list[list[Path]] = []
+        monkeypatch.setattr(batch_module, "sync_folders", lambda paths: synced.append([*paths]))
+        with FilesystemBlobStore(root).batch() as batch:
+            for number, name in enumerate(names):
+                assert batch.contains(name, len(b"%d" % number))
+        assert [sorted(paths) for paths in synced] == [sorted({root / n[:2] for n in names})]
+
+
+class TestRemains:
+    def test_a_blob_that_was_put_or_found_remains(self, store: BlobStore) -> None:
+        name = put(store, DATA)
+        assert store.remains(name, len(DATA))
+        assert store.contains(name, len(DATA))
+        assert store.remains(name, len(DATA))
+
+    def test_one_that_is_gone_does_not(self, store: BlobStore) -> None:
+        name = put(store, DATA)
+        store.delete(name)
+        assert not store.remains(name, len(DATA))
+        assert not store.remains(sha256(b"never"), 5)
+
+    def test_it_costs_no_sync_unless_something_has_happened(
+        self, files: FilesystemBlobStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = put(files, DATA)
+        synced: list[int] = []
+        monkeypatch.setattr(os, "fsync", synced.append)
+        assert files.remains(name, len(DATA))
+        assert synced == []
+        # Somebody else removes it and puts it again, and is killed before the folder is synced.
+        place = root / name[:2] / name
+        place.unlink()
+        place.write_bytes(DATA)
+        assert files.remains(name, len(DATA))
+        assert len(synced) == 1
+
+    def test_only_so_many_are_remembered(
+        self, files: FilesystemBlobStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(known_module, "_MOST", 5)
+        for number in range(12):
+            assert files.remains(put(files, b"%d" % number), len(b"%d" % number))
+        assert len(files._known._identities) <= 5
+
+
+class TestOffers:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        (tmp_path / "spooled").write_bytes(DATA)
+        return tmp_path / "spooled"
+
+    def test_the_bytes_of_a_file_become_a_blob_once(self, store: BlobStore, file: Path) -> None:
+        assert store.offer(sha256(DATA), len(DATA), file)
+        assert not store.offer(sha256(DATA), len(DATA), file)
+        assert store.contains(sha256(DATA), len(DATA))
+        assert store.read(sha256(DATA), 0, 1000) == DATA
+        file.unlink()
+        assert store.read(sha256(DATA), 0, 1000) == DATA
+
+    def test_an_offer_makes_a_blob_young(self, store: BlobStore, file: Path) -> None:
+        os.utime(file, (0, 0))
+        store.offer(sha256(DATA), len(DATA), file)
+        assert list(store.older_than(HOUR)) == []
+        make_older(store, sha256(DATA), 2 * HOUR)
+        store.offer(sha256(DATA), len(DATA), file)
+        assert list(store.older_than(HOUR)) == []
+
+    def test_a_file_that_has_another_size_is_refused(self, store: BlobStore, file: Path) -> None:
+        file.write_bytes(DATA[:-1])
+        with pytest.raises(BlobMismatch):
+            store.offer(sha256(DATA), len(DATA), file)
+        assert not store.contains(sha256(DATA), len(DATA))
+
+    def test_a_file_that_is_gone_is_an_error(self, store: BlobStore, file: Path) -> None:
+        file.unlink()
+        with pytest.raises(FileNotFoundError):
+            store.offer(sha256(DATA), len(DATA), file)
+
+    def test_on_one_file_system_nothing_is_copied(
+        self, files: FilesystemBlobStore, root: Path, file: Path
+    ) -> None:
+        files.offer(sha256(DATA), len(DATA), file)
+        assert (root / sha256(DATA)[:2] / sha256(DATA)).samefile(file)
+        assert everything(root) == [f"{sha256(DATA)[:2]}/{sha256(DATA)}"]
+
+    def test_its_name_survives_a_crash_once_it_was_found(
+        self, files: FilesystemBlobStore, root: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files.offer(sha256(DATA), len(DATA), file)
+        synced: list[str] = []
+        monkeypatch.setattr(
+            os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        )
+        assert files.contains(sha256(DATA), len(DATA))
+        assert synced == [str(root / sha256(DATA)[:2])]
+
+    @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
+    def test_where_it_cannot_be_linked_it_is_copied(
+        self,
+        files: FilesystemBlobStore,
+        root: Path,
+        file: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        number: int,
+    ) -> None:
+        def refused(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", refused)
+        assert files.offer(sha256(DATA), len(DATA), file)
+        place = root / sha256(DATA)[:2] / sha256(DATA)
+        assert place.read_bytes() == DATA
+        assert not place.samefile(file)
+
+    def test_what_is_wrong_in_its_place_is_replaced(
+        self, files: FilesystemBlobStore, root: Path, file: Path
+    ) -> None:
+        name = put(files, DATA)
+        (root / name[:2] / name).write_bytes(DATA[:5])
+        assert files.offer(name, len(DATA), file)
+        assert files.read(name, 0, 1000) == DATA
 
 
 class TestOpening:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from api_client import StorageClient
+from api_client import StorageClient, artifacts
 from api_client.contract.errors import Unavailable
 from api_client.contract.operations import LoadArtifact
 from api_client.contract.outcomes import QueryReply
 from tests.support.artifacts import StagedBytes, apply, key, load, reference, save, saving
 from worker.artifacts import reads
-from worker.artifacts.blobs import FilesystemBlobStore
+from worker.artifacts.blobs import BlobStore, FilesystemBlobStore
 from worker.artifacts.verify import Verification
 from worker.database import Database, DatabaseOptions
 from worker.migrate import upgrade
@@ -90,6 +90,30 @@ def test_the_client_checks_whole_loads_of_what_is_larger(
         for into in (None, tmp_path / "file"):
             with pytest.raises(Unavailable, match=r"damaged; zdk artifacts verify"):
                 client.artifacts.load(key("a"), into=into).result(30)
+
+
+def test_a_large_artifact_is_loaded_in_ranges_that_take_little_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(artifacts, "_LARGE_BYTES", 4000)
+    monkeypatch.setattr(artifacts, "_RANGE_BYTES", 1500)
+    monkeypatch.setattr(reads, "MAX_REPLY_BYTES", 2000)
+    asked: list[tuple[int, int | None]] = []
+    load_range = reads.load
+
+    def noted(blobs: BlobStore, found: reads.VersionReply, query: LoadArtifact) -> object:
+        asked.append((query.start, query.length))
+        return load_range(blobs, found, query)
+
+    monkeypatch.setattr(reads, "load", noted)
+    with StorageClient.local("sqlite://", f"file://{tmp_path / 'blobs'}") as client:
+        client.artifacts.save(key("a"), DATA).result(30)
+        assert client.artifacts.load(key("a")).result(30).data == DATA
+        assert asked == [(0, None), (2000, 1500), (3500, 1500), (5000, 120)]
+        asked.clear()
+        found = client.artifacts.load(key("a"), start=100, length=4000).result(30)
+        assert found.data == DATA[100:4100]
+        assert asked == [(100, 4000), (2100, 1500), (3600, 500)]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

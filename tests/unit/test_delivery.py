@@ -372,10 +372,10 @@ class TestBadOperations:
     ) -> None:
         take = type(store.intake).take
 
-        def taking(intake: Any, operation: Any) -> Any:
+        def taking(intake: Any, operation: Any, batch: Any) -> Any:
             if operation.key.name == "bad":
                 raise ZeroDivisionError("a fault of ours")
-            return take(intake, operation)
+            return take(intake, operation, batch)
 
         monkeypatch.setattr(type(store.intake), "take", taking)
         saves = [artifacts.saving(name, b"x").operations[0] for name in ("a", "bad", "b")]

@@ -22,6 +22,7 @@ from worker.artifacts.staging import RedisStaging
 
 DATA = b"begin" + bytes(2 * CHUNK_BYTES) + b"end"
 SHA256 = hashlib.sha256(DATA).hexdigest()
+SAVED = BlobReference(SHA256, len(DATA))
 
 
 @pytest.fixture
@@ -105,8 +106,14 @@ class Trap(MemoryBlobStore):
 SAVE = SaveArtifact(
     key=ArtifactKey("app", "user", "session", "a"),
     mime_type="x/y",
-    blob=BlobReference(SHA256, len(DATA)),
+    blob=SAVED,
 )
+
+
+def take(intake: Intake) -> None:
+    with intake.blobs.batch() as batch:
+        intake.take(SAVE, batch)
+
 
 MISHAPS: dict[str, Callable[[fakeredis.FakeRedis], object]] = {
     "expired": lambda redis: redis.flushall(),
@@ -126,13 +133,13 @@ def test_whatever_becomes_of_chunks_while_they_are_read_the_second_staging_is_ri
     intake = Intake(store, RedisStaging(redis))
     RedisStager(redis).stage([blob])
     with pytest.raises(Missing) as caught:
-        intake.take(SAVE)
+        take(intake)
     assert caught.value.sha256 == SHA256
     assert not intake.present(blob.reference), "nothing half-stored"
 
     RedisStager(redis).stage([blob], anew=True)
     store._spring = lambda: None
-    intake.take(SAVE)
+    take(intake)
     assert store.read(SHA256, 0, len(DATA)) == DATA
 
 
@@ -141,11 +148,11 @@ def test_another_save_of_the_content_may_take_the_chunks_away(
 ) -> None:
     def other_save() -> None:
         MemoryBlobStore.put(store, SHA256, len(DATA), [DATA])
-        RedisStaging(redis).discard(SHA256, len(DATA))
+        RedisStaging(redis).discard([SAVED])
 
     store = Trap(other_save)
     RedisStager(redis).stage([blob])
-    Intake(store, RedisStaging(redis)).take(SAVE)
+    take(Intake(store, RedisStaging(redis)))
     assert store.read(SHA256, 0, len(DATA)) == DATA
 
 
@@ -159,7 +166,7 @@ def test_reading_stops_where_a_chunk_has_expired(
 
 def test_discarding_leaves_nothing(redis: fakeredis.FakeRedis, blob: BlobFile) -> None:
     RedisStager(redis).stage([blob])
-    RedisStaging(redis).discard(SHA256, len(DATA))
+    RedisStaging(redis).discard([SAVED])
     assert redis.keys() == []
 
 
@@ -171,7 +178,7 @@ def test_a_committed_save_does_not_fail_because_redis_is_down(
     down = fakeredis.FakeRedis(server=server)
     with pytest.raises(RedisConnectionError):
         down.ping()
-    RedisStaging(down).discard(SHA256, len(DATA))
+    RedisStaging(down).discard([SAVED])
     assert "could not be removed" in caplog.text
 
 

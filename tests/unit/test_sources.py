@@ -88,13 +88,13 @@ class TestBytesAndText:
         assert caught.value.field == "data"
 
     def test_only_what_fits_rides_in_the_message(self, content: bytes) -> None:
-        assert open_source(content).inline is (len(content) <= MAX_INLINE_BYTES)
+        assert open_source(content).fits(MAX_INLINE_BYTES) is (len(content) <= MAX_INLINE_BYTES)
 
 
 class TestPaths:
     def test_a_path_is_read(self, file: Path, content: bytes) -> None:
         source = open_source(file)
-        assert source.inline is (len(content) <= MAX_INLINE_BYTES)
+        assert source.fits(MAX_INLINE_BYTES) is (len(content) <= MAX_INLINE_BYTES)
         assert read(source) == content
 
     def test_the_file_may_be_replaced_or_removed_at_once(self, file: Path, content: bytes) -> None:
@@ -263,7 +263,7 @@ class TestStreams:
         self, kind: Callable[[bytes], IO[bytes]], content: bytes
     ) -> None:
         source = open_source(kind(content))
-        assert source.inline is (len(content) <= MAX_INLINE_BYTES)
+        assert source.fits(MAX_INLINE_BYTES) is (len(content) <= MAX_INLINE_BYTES)
         assert read(source) == content
 
     def test_a_buffer_is_read_from_its_position(self) -> None:

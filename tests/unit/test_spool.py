@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from api_client.contract import durability
 from api_client.contract.errors import TooLarge
 from api_client.contract.limits import MAX_ARTIFACT_BYTES
 from api_client.contract.operations import BlobReference
+from api_client.outbox import together
 from api_client.outbox.spool import Spool
 
 CHUNKS = [b"one", b"", b"two", b"\x00" * 70_000]
@@ -75,10 +79,13 @@ def test_file_and_folder_are_synced_before_it_is_told(
         synced.append((name, os.fstat(descriptor).st_size))
 
     monkeypatch.setattr(os, "fsync", watched)
-    spool.write(7, CHUNKS)
+    told: list[list[str]] = []
+    blob = spool.write(7, CHUNKS)
+    spool.settle(blob, lambda error: told.append([name for name, _ in synced]))
     names = [name for name, _ in synced]
     assert names == [str(folder.parent), str(folder / "7"), str(folder)]
     assert dict(synced)[str(folder / "7")] == len(DATA)
+    assert told == [names]
 
 
 def test_a_source_that_fails_leaves_nothing(spool: Spool, folder: Path) -> None:
@@ -131,3 +138,88 @@ def test_a_temporary_folder_ends_with_the_client() -> None:
     assert blob.path.read_bytes() == DATA
     temporary.close()
     assert not blob.path.parent.exists()
+
+
+def test_files_of_one_moment_share_a_sync(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    original = durability.sync_all
+    running, go_on = threading.Event(), threading.Event()
+
+    def watched(descriptors: Sequence[int]) -> None:
+        synced.append(len(descriptors) - 1)
+        original(descriptors)
+        running.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(together, "sync_all", watched)
+    told: list[OSError | None] = []
+    blobs = [spool.write(number, CHUNKS) for number in range(20)]
+    first = threading.Thread(target=spool.settle, args=(blobs[0], told.append))
+    first.start()
+    assert running.wait(30)
+    for blob in blobs[1:]:
+        spool.settle(blob, told.append)
+    assert told == []
+    go_on.set()
+    first.join(30)
+    assert synced == [1, 19]
+    assert told == [None] * 20
+
+
+def test_a_file_that_cannot_be_synced_is_removed(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(descriptors: Sequence[int]) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(together, "sync_all", failing)
+    told: list[OSError | None] = []
+    spool.settle(spool.write(1, CHUNKS), told.append)
+    assert [str(error) for error in told] == ["[Errno 5] the disk is broken"]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_large_file_is_synced_before_it_joins_the_others(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    spool.write(1, CHUNKS)
+    monkeypatch.setattr(os, "fsync", watched)
+    spool.write(2, CHUNKS)
+    assert synced == []
+    spool.write(3, [bytes(2**24), b"more"])
+    assert synced == [str(folder / "3")]
+
+
+def test_the_blob_store_may_share_what_was_just_written_and_survives_a_crash(
+    spool: Spool, folder: Path
+) -> None:
+    assert spool.write(1, CHUNKS).shareable
+    assert not Spool(folder).find(1, REFERENCE).shareable
+    temporary = Spool(None)
+    assert not temporary.write(1, CHUNKS).shareable
+    temporary.close()
+
+
+def test_files_have_the_permissions_that_the_umask_leaves(spool: Spool) -> None:
+    before = os.umask(0o002)
+    try:
+        path = spool.write(1, CHUNKS).path
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o664
+
+
+def test_no_file_stays_open(spool: Spool) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(5):
+        spool.settle(spool.write(number, CHUNKS), lambda _: None)
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -18,7 +18,7 @@ from worker.artifacts.evaluate import (
     DecodedSave,
     evaluate,
 )
-from worker.rows import chunks, delete_rows, insert_missing, upsert, values_table
+from worker.rows import chunks, delete_rows, insert_missing, insert_new, lock_rows, upsert
 from worker.schema import artifact_versions, artifacts, blobs
 
 _PLACE_COLUMNS = (
@@ -26,6 +26,15 @@ _PLACE_COLUMNS = (
     artifacts.c.user_id,
     artifacts.c.session_id,
     artifacts.c.name,
+)
+_VERSION_COLUMNS = (
+    artifact_versions.c.artifact_pk,
+    artifact_versions.c.version,
+    artifact_versions.c.sha256,
+    artifact_versions.c.size,
+    artifact_versions.c.mime_type,
+    artifact_versions.c.metadata,
+    artifact_versions.c.created_at,
 )
 
 
@@ -79,27 +88,17 @@ def _insert_places(connection: Connection, places: set[ArtifactPlace]) -> None:
         }
         for place in sorted(places)
     ]
-    insert_missing(connection, artifacts, rows, [artifacts.c.pk])
+    insert_missing(connection, artifacts, rows, artifacts.c.pk)
 
 
 def _lock_rows(
     connection: Connection, places: Sequence[ArtifactPlace]
 ) -> dict[ArtifactPlace, ArtifactRow]:
     found: dict[ArtifactPlace, ArtifactRow] = {}
-    for part in chunks(places):
-        wanted = values_table(_PLACE_COLUMNS, [(p.app, p.user, p.session, p.name) for p in part])
-        onclause = wanted.c.app == artifacts.c.app
-        for column in _PLACE_COLUMNS[1:]:
-            onclause &= column == wanted.c[column.name]
-        statement = (
-            select(artifacts)
-            .join(wanted, onclause=onclause)
-            .order_by(*_PLACE_COLUMNS)
-            .with_for_update(of=artifacts)
-        )
-        for row in connection.execute(statement):
-            place = ArtifactPlace(row.app, row.user_id, row.session_id, row.name)
-            found[place] = ArtifactRow(row.pk, row.last_version, set())
+    asked = [(place.app, place.user, place.session, place.name) for place in places]
+    for row in lock_rows(connection, _PLACE_COLUMNS, asked):
+        place = ArtifactPlace(row.app, row.user_id, row.session_id, row.name)
+        found[place] = ArtifactRow(row.pk, row.last_version, set())
     return found
 
 
@@ -136,16 +135,15 @@ def _write_versions(connection: Connection, plan: ArtifactPlan, now: datetime) -
         plan.deleted,
     )
     rows = [
-        {
-            "artifact_pk": new.artifact_pk,
-            "version": new.version,
-            "sha256": new.blob.sha256,
-            "size": new.blob.size,
-            "mime_type": new.mime_type,
-            "metadata": new.metadata,
-            "created_at": now,
-        }
+        (
+            new.artifact_pk,
+            new.version,
+            new.blob.sha256,
+            new.blob.size,
+            new.mime_type,
+            new.metadata,
+            now,
+        )
         for new in plan.saved.values()
     ]
-    if rows:
-        connection.execute(artifact_versions.insert(), rows)
+    insert_new(connection, _VERSION_COLUMNS, rows)

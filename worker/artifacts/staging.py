@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from api_client.contract.operations import BlobReference
 from api_client.contract.staging import chunk_count, chunk_key
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class Staging(Protocol):
     def read(self, sha256: str, size: int) -> Iterator[bytes]:
         """The staged bytes in order; fewer than ``size`` if some have expired."""
 
-    def discard(self, sha256: str, size: int) -> None:
+    def discard(self, blobs: Sequence[BlobReference]) -> None:
         """Forget staged bytes that are in the blob store now."""
 
 
@@ -33,7 +34,7 @@ class NoStaging:
         """Nothing is ever staged here."""
         return iter(())
 
-    def discard(self, sha256: str, size: int) -> None:
+    def discard(self, blobs: Sequence[BlobReference]) -> None:
         """Nothing to forget."""
 
 
@@ -55,9 +56,13 @@ class RedisStaging:
                 return
             yield chunk
 
-    def discard(self, sha256: str, size: int) -> None:
+    def discard(self, blobs: Sequence[BlobReference]) -> None:
         """See `Staging.discard`."""
-        keys = [chunk_key(sha256, index) for index in range(chunk_count(size))]
+        keys = [
+            chunk_key(blob.sha256, index)
+            for blob in blobs
+            for index in range(chunk_count(blob.size))
+        ]
         try:
             for start in range(0, len(keys), _KEYS_AT_ONCE):
                 self._redis.unlink(*keys[start : start + _KEYS_AT_ONCE])

@@ -5,11 +5,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from api_client.contract.operations import BlobReference
+
+
+class Batch(Protocol):
+    """Blobs that are stored together. What its methods promise holds once the batch has ended
+    without an error."""
+
+    def put(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
+        """Store a blob; see `BlobStore.put`."""
+
+    def contains(self, sha256: str, size: int) -> bool:
+        """Whether a blob of that size is there; see `BlobStore.contains`."""
 
 
 class BlobStore(Protocol):
     """Keeps bytes by their SHA-256 (lower-case hexadecimal). Safe to share between threads."""
+
+    def batch(self) -> AbstractContextManager[Batch]:
+        """Store several blobs at the cost of few syncs. An error in the block, or at its end,
+        leaves those whose promise does not hold to be stored again.
+
+        Raises:
+            OSError: at its end, as `put` does.
+        """
 
     def put(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
         """Store a blob; when this returns, it survives a crash.
@@ -28,6 +50,30 @@ class BlobStore(Protocol):
         crash, and its age starts again at zero, so that the sweep leaves it to the caller for
         another grace period."""
 
+    def remains(self, sha256: str, size: int) -> bool:
+        """Whether a blob that was just put, or that `contains` has just found, is still there.
+
+        Cheaper than `contains`. The caller sees to it that the blob cannot expire meanwhile.
+        """
+
+    def offer(self, sha256: str, size: int, path: Path) -> bool:
+        """Make the bytes of a file reachable, without a copy where that is possible.
+
+        The blob's age starts at zero, but it is `contains` that makes its name survive a crash.
+
+        Parameters:
+            sha256, size: what the bytes have been found to hash to, and how many there are.
+            path: of a file on disk that survives a crash and is never changed again; the store
+                may share it.
+
+        Returns False, and does nothing more, if the blob was there already.
+
+        Raises:
+            BlobMismatch: the file has other bytes, or another number of them; as far as it is
+                read.
+            OSError: as `put`.
+        """
+
     def read(self, sha256: str, start: int, length: int) -> bytes:
         """At most ``length`` bytes from offset ``start``; fewer only at the end.
 
@@ -45,10 +91,49 @@ class BlobStore(Protocol):
         """
 
     def older_than(self, age: float) -> Iterator[str]:
-        """The hashes of blobs that nobody put or asked for during the last ``age`` seconds."""
+        """The hashes of blobs that nobody put or asked for during the last ``age`` seconds.
+
+        What interrupted writes and uploads have left for so long is removed on the way.
+        """
 
     def check(self) -> None:
         """Write, read and remove a small blob. Raises OSError if that fails."""
+
+    @property
+    def uploads(self) -> Uploads:
+        """Blobs of which only parts are there so far."""
+
+
+class Uploads(Protocol):
+    """Large blobs on their way, in parts of `PART_BYTES` that come in any order, from anywhere.
+
+    A part that was put survives this process. No part is trusted in the end: the blob is read and
+    compared with its hash when it is whole.
+    """
+
+    def put(self, blob: BlobReference, index: int, chunks: Iterable[bytes]) -> None:
+        """Keep a part, in place of the same one put before.
+
+        Parameters:
+            index: which, from 0; within the blob.
+            chunks: its bytes, whose number and hash have been checked.
+
+        Raises:
+            OSError: it cannot be written, or the blob is just being finished (`BlockingIOError`).
+        """
+
+    def parts(self, blob: BlobReference) -> list[int]:
+        """Which parts are there, in order."""
+
+    def finish(self, blob: BlobReference) -> bool:
+        """Make a blob of its parts; when this returns True, it survives a crash.
+
+        Returns False if a part is not there. If the whole has another hash, all parts are removed.
+
+        Raises:
+            OSError: it cannot be read or written, or somebody is just about it
+                (`BlockingIOError`).
+        """
 
 
 @runtime_checkable

@@ -3,6 +3,10 @@
 A blob is written to ``<root>/incoming``, fsynced, renamed to its place, and the folder fsynced:
 after a crash it is there in full or not at all, and a leftover in ``incoming`` is swept. Blobs
 that were found damaged are moved to ``<root>/damaged``, for a person to look at and remove.
+
+Files and folders get the permissions that the umask leaves. Where clients and workers that share
+the folder run as different users, give them a group in common, the folder's set-group-ID bit
+(``chmod g+s``) and a umask of 002.
 """
 
 from __future__ import annotations
@@ -11,8 +15,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -20,9 +22,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from worker.artifacts.blobs.base import BlobMismatch, checked
-from worker.artifacts.blobs.folders import Folders, sync_folder
+from worker.artifacts.blobs.batch import FileBatch, touched
+from worker.artifacts.blobs.known import Known
+from worker.artifacts.blobs.places import BLOB_NAME, Places
+from worker.artifacts.blobs.uploads import FileUploads
 
-_BLOB_NAME = re.compile(r"[0-9a-f]{64}")
 _READ_BYTES = 1024 * 1024
 
 
@@ -31,61 +35,66 @@ class FilesystemBlobStore:
 
     Parameters:
         root: the folder; made on the first write, with its parents.
+
+    Attributes:
+        uploads: see `BlobStore.uploads`.
     """
 
     def __init__(self, root: Path):
         self.root = root.absolute()
-        self._incoming = self.root / "incoming"
-        self._damaged = self.root / "damaged"
-        self._folders = Folders(self.root)
+        self._places = Places(self.root)
+        self._known = Known()
+        self.uploads = FileUploads(self._places)
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[FileBatch]:
+        """See `BlobStore.batch`."""
+        batch = FileBatch(self._places, self._known)
+        try:
+            yield batch
+            batch.end()
+        finally:
+            batch.abandon()
 
     def put(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
         """See `BlobStore.put`."""
-        place = self._place(sha256)
-        self._folders.make(self._incoming)
-        self._folders.make(place.parent)
-        descriptor, temporary = tempfile.mkstemp(dir=self._incoming)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                _mark_in_use(file)
-                for chunk in checked(sha256, size, chunks):
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-                os.replace(temporary, place)
-        except BaseException:
-            # After a failed fsync the descriptor's state is unknown; a new try writes a new file.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
-        sync_folder(place.parent)
+        with self.batch() as batch:
+            batch.put(sha256, size, chunks)
 
     def contains(self, sha256: str, size: int) -> bool:
         """See `BlobStore.contains`."""
-        place = self._place(sha256)
-        try:
-            if place.stat().st_size != size:
+        with self.batch() as batch:
+            return batch.contains(sha256, size)
+
+    def remains(self, sha256: str, size: int) -> bool:
+        """See `BlobStore.remains`."""
+        return self._known.as_it_was(self._places.of(sha256)) or self.contains(sha256, size)
+
+    def offer(self, sha256: str, size: int, path: Path) -> bool:
+        """See `BlobStore.offer`. The file becomes a second name of the blob, if it can."""
+        place = self._places.made(sha256)
+        if os.stat(path).st_size != size:
+            raise BlobMismatch(f"{path} has not the {size} bytes that were announced")
+        if not self._link(path, place):
+            if touched(place, size):
                 return False
-            os.utime(place)
-        except FileNotFoundError:
-            return False
-        # Whoever renamed it may have been killed before it synced the folder, or not be there yet.
-        sync_folder(place.parent)
+            with open(path, "rb") as file:
+                self.put(sha256, size, _chunks(file))
         return True
 
     def read(self, sha256: str, start: int, length: int) -> bytes:
         """See `BlobStore.read`."""
-        with open(self._place(sha256), "rb") as file:
+        with open(self._places.of(sha256), "rb") as file:
             file.seek(start)
             return file.read(length)
 
     def delete(self, sha256: str) -> None:
         """See `BlobStore.delete`."""
-        self._place(sha256).unlink(missing_ok=True)
+        self._places.of(sha256).unlink(missing_ok=True)
 
     def expire(self, sha256: str, age: float) -> bool:
         """See `BlobStore.expire`."""
-        place = self._place(sha256)
+        place = self._places.of(sha256)
         with contextlib.suppress(FileNotFoundError):
             if place.stat().st_mtime >= time.time() - age:
                 return False
@@ -96,7 +105,7 @@ class FilesystemBlobStore:
         self, sha256: str, size: int, alone: contextlib.AbstractContextManager[object]
     ) -> bool:
         """See `Quarantine.set_aside`. It becomes ``<root>/damaged/<sha256>``."""
-        place = self._place(sha256)
+        place = self._places.of(sha256)
         with contextlib.suppress(FileNotFoundError), open(place, "rb") as file:
             if _holds(file, sha256, size):
                 return False
@@ -104,21 +113,22 @@ class FilesystemBlobStore:
                 # While it was read, a save may have put the right bytes in its place.
                 if not os.path.samestat(os.fstat(file.fileno()), place.stat()):
                     return False
-                self._folders.make(self._damaged)
-                os.replace(place, self._damaged / sha256)
+                self._places.make(self._places.damaged)
+                os.replace(place, self._places.damaged / sha256)
                 return True
         return False
 
     def older_than(self, age: float) -> Iterator[str]:
-        """See `BlobStore.older_than`. Leftovers of interrupted writes are removed on the way."""
+        """See `BlobStore.older_than`."""
         limit = time.time() - age
         for path in self._files("incoming"):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < limit and not _in_use(path):
                     path.unlink()
+        self.uploads.remove_older(limit)
         for path in self._files("[0-9a-f][0-9a-f]"):
             with contextlib.suppress(FileNotFoundError):
-                if _BLOB_NAME.fullmatch(path.name) and path.stat().st_mtime < limit:
+                if BLOB_NAME.fullmatch(path.name) and path.stat().st_mtime < limit:
                     yield path.name
 
     def check(self) -> None:
@@ -132,20 +142,21 @@ class FilesystemBlobStore:
         finally:
             self.delete(sha256)
 
-    def _place(self, sha256: str) -> Path:
-        if not _BLOB_NAME.fullmatch(sha256):
-            raise ValueError(f"not a SHA-256 in lower-case hexadecimal: {sha256!r}")
-        return self.root / sha256[:2] / sha256
+    def _link(self, path: Path, place: Path) -> bool:
+        """Give a file a second name at ``place``; False if that cannot be done here."""
+        # Both names are of one file, which is to be young before the sweep can see it.
+        os.utime(path)
+        try:
+            os.link(path, place)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # Something is in that place; or another file system, or one without links.
+            return False
+        return True
 
     def _files(self, pattern: str) -> Iterator[Path]:
         return (path for folder in self.root.glob(pattern) for path in folder.iterdir())
-
-
-def _mark_in_use(file: BinaryIO) -> None:
-    """Keep the sweep from a temporary file, however slowly it is written, until it is closed."""
-    # A file system without locks has the grace period only.
-    with contextlib.suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _in_use(path: Path) -> bool:
@@ -160,9 +171,13 @@ def _in_use(path: Path) -> bool:
     return False
 
 
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    return iter(partial(file.read, _READ_BYTES), b"")
+
+
 def _holds(file: BinaryIO, sha256: str, size: int) -> bool:
     try:
-        for _ in checked(sha256, size, iter(partial(file.read, _READ_BYTES), b"")):
+        for _ in checked(sha256, size, _chunks(file)):
             pass
     except BlobMismatch:
         return False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
+
+from api_client.contract.durability import sync_folder
 
 
 class Folders:
@@ -37,12 +38,3 @@ class Folders:
             folder.mkdir(exist_ok=True)
             sync_folder(folder.parent)
         self._safe.add(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """fsync a folder, which makes the names in it survive a crash."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,81 @@
+"""Storing 2,000 files of 64 KB."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from api_client import ArtifactKey, StorageClient
+from api_client.contract.records import new_id
+from benchmarks.bench import Bench
+from benchmarks.files import Files
+from benchmarks.payloads import APP, USER
+from benchmarks.peers.adk import AdkFiles
+from benchmarks.peers.disk import write_syncfs_rename
+from benchmarks.storage import Storage
+from tests.support.programs import clean_environment
+
+_SIZE = 64 * 1024
+_COMMAND = [sys.executable, "-m", "api_client", "ingest"]
+_COMMAND_SECONDS = 300.0
+
+
+def run(bench: Bench) -> None:
+    """Measure all contestants."""
+    files = Files(bench.folder / "files", bench.size(2_000, 100), _SIZE)
+    scratch = bench.folder / "copies"
+    with bench.storage("ingest") as storage, storage.client(reaches_blobs=True) as client:
+
+        def timed(store: Callable[[], object]) -> Mapping[str, Sequence[float]]:
+            files.renew()
+            begin = time.perf_counter()
+            store()
+            seconds = time.perf_counter() - begin
+            shutil.rmtree(scratch, ignore_errors=True)
+            return {"ingest": [len(files.paths) / seconds]}
+
+        turns = {
+            "zdk": lambda: timed(lambda: save_all(client, files.paths)),
+            "adk": lambda: timed(lambda: AdkFiles(scratch).save("s", files.paths)),
+            "adk, 4 at once": lambda: timed(lambda: AdkFiles(scratch).save("s", files.paths, 4)),
+            "syncfs": lambda: timed(lambda: write_syncfs_rename(files.paths, scratch)),
+        }
+        reason = _command_missing()
+        if reason is None:
+            turns["zdk ingest"] = lambda: timed(lambda: _ingest(storage, files.folder))
+        else:
+            bench.results.missing["zdk ingest"] = reason
+        bench.compare(turns)
+
+
+def save_all(client: StorageClient, paths: Sequence[Path]) -> None:
+    """Save files as a new session's artifacts, and wait for every outcome."""
+    session = new_id()
+    receipts = [
+        client.artifacts.save(ArtifactKey(APP, USER, session, path.name), path) for path in paths
+    ]
+    for receipt in receipts:
+        receipt.result()
+
+
+def _command_missing() -> str | None:
+    """Why the command cannot take part, or None."""
+    done = subprocess.run([*_COMMAND, "--help"], capture_output=True, text=True, timeout=60)
+    return None if done.returncode == 0 else "this release has no command of that name"
+
+
+def _ingest(storage: Storage, folder: Path) -> None:
+    """Run the command, from the start of its process to the end."""
+    subprocess.run(
+        [*_COMMAND, str(folder), "--app", APP, "--user", USER, "--session", new_id()],
+        check=True,
+        capture_output=True,
+        timeout=_COMMAND_SECONDS,
+        env=clean_environment(
+            {**storage.environment, "ZDK_OUTBOX": str(storage.folder / "ingest.outbox")}
+        ),
+    )

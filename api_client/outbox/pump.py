@@ -160,14 +160,14 @@ class Pump:
     # A turn
 
     def _next_due(self, now: float) -> float | None:
-        parts = (self._schedule, self._queries, self._discards)
+        parts = (self._schedule, self._queries, self._discards, self._recorder)
         times = [*(part.next_due() for part in parts), self._tidy_at]
         if self._recorder.resumes_at > now:
             times.append(self._recorder.resumes_at)
         return min((time for time in times if time is not None), default=None)
 
-    def _commit(self, now: float) -> None:
-        for recorded in self._recorder.commit(now):
+    def _commit(self, now: float, *, at_once: bool = False) -> None:
+        for recorded in self._recorder.commit(now, at_once=at_once):
             if recorded.error is None:
                 self._committed(recorded)
             else:
@@ -308,6 +308,8 @@ class Pump:
                 )
             elif entry.receipt is not None:
                 entry.receipt.finish(outcome.ok)
+            # The entry stays until that is recorded.
+            entry.receipt = None
         self.decided += expected
         self._recorder.changes.confirmed.append(dispatch)
         self._left(dispatch.entries)
@@ -335,7 +337,7 @@ class Pump:
     def _stop(self) -> None:
         self.stopped = True
         self._discards.close()
-        self._commit(self._runtime.clock())
+        self._commit(self._runtime.clock(), at_once=True)
         for receipt in self._receipts():
             receipt.fail(Unavailable(f"the client was closed; {self._future(receipt)}"))
         self._queries.fail(Unavailable("the client was closed before the reply came"))

@@ -12,6 +12,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds to pause after a journal could not be written or read.
 _PAUSE = 1.0
+#: Seconds for which confirmations wait for something else that is to be recorded, and how many
+#: messages wait at most. Should they be lost, those messages are sent again, which is harmless.
+_LINGER = 0.1
+_MOST_LINGERING = 8
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,21 @@ class Recorder:
         self.changes = Changes()
         self.resumes_at = float("-inf")
         self._in_trouble: set[Home] = set()
+        self._lingers_until: float | None = None
 
-    def commit(self, now: float) -> list[Recorded]:
-        """Record what was gathered; what could not be is no longer gathered."""
+    def next_due(self) -> float | None:
+        """When there will be something to commit, if nothing else happens."""
+        return self._lingers_until
+
+    def commit(self, now: float, *, at_once: bool = False) -> list[Recorded]:
+        """Record what was gathered; what could not be is no longer gathered.
+
+        Parameters:
+            at_once: also confirmations that could wait for a moment.
+        """
+        if not at_once and self._can_wait(now):
+            return []
+        self._lingers_until = None
         changes, self.changes = self.changes, Changes()
         found = []
         for home in changes.homes:
@@ -64,6 +80,15 @@ class Recorder:
                 home.journal.name,
                 error,
             )
+
+    def _can_wait(self, now: float) -> bool:
+        """Whether there is nothing but a few confirmations, which came just now."""
+        changes = self.changes
+        if changes.added or changes.packed or changes.dropped or not changes.confirmed:
+            return False
+        if self._lingers_until is None:
+            self._lingers_until = now + _LINGER
+        return now < self._lingers_until and len(changes.confirmed) < _MOST_LINGERING
 
     def _succeeded(self, home: Home) -> None:
         if home in self._in_trouble:

@@ -1,8 +1,8 @@
 """Messages and queries as Celery tasks; replies through the Redis result backend.
 
-The only module of the client that imports Celery. Replies are not awaited through Celery: its
-consumer subscribes to each task by itself, and can miss a reply between looking and subscribing
-(``celery/backends/redis.py``, ``_reconnect_pubsub``). `ResultReader` subscribes once.
+Replies are not awaited through Celery: its consumer subscribes to each task by itself, and can miss
+a reply between looking and subscribing (``celery/backends/redis.py``, ``_reconnect_pubsub``).
+`ResultReader` subscribes once.
 """
 
 from __future__ import annotations
@@ -10,18 +10,15 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
-from celery import Celery
-from kombu.exceptions import KombuError, OperationalError
-from kombu.serialization import register
 from redis.exceptions import RedisError
 
 from api_client.contract import codec
 from api_client.contract.errors import StorageError, Unavailable
 from api_client.contract.outcomes import QueryReply, WriteReply
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
+from api_client.transport.publishers import SOCKET_OPTIONS, Publisher, RedisPublisher
 from api_client.transport.questions import Questions
 from api_client.transport.results import ResultReader
 from api_client.transport.staging import BlobStore, BlobStoreStager, RedisStager
@@ -29,14 +26,8 @@ from api_client.transport.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
-#: Seconds; without them a silent broker is waited for without end (celery issue 4296).
+#: Seconds by which the clocks of two machines may differ.
 _CLOCK_SECONDS = 60.0
-SOCKET_OPTIONS = {
-    "socket_timeout": 5.0,
-    "socket_connect_timeout": 3.0,
-    "socket_keepalive": True,
-    "health_check_interval": 25,
-}
 
 
 class CeleryTransport:
@@ -55,7 +46,7 @@ class CeleryTransport:
     def __init__(self, broker_url: str, result_url: str, blobs: BlobStore | None = None):
         # Whoever knows a task id can read its result, so ids cannot be guessed.
         self._prefix = secrets.token_hex(16)
-        self._app = _celery_app(broker_url)
+        self._publisher = _publisher(broker_url)
         self._results = ResultReader(result_url, self._prefix, SOCKET_OPTIONS)
         self._questions = Questions(self._send_question, self._forget_question)
         self._through_redis = Uploads(RedisStager(self._results.redis), self._questions)
@@ -95,13 +86,13 @@ class CeleryTransport:
 
     def send_message(self, message_id: str, body: bytes) -> None:
         """See `Transport.send_message`."""
-        self._send(codec.WRITE_TASK, codec.WRITE_QUEUE, f"w.{message_id}", body)
+        self._send(codec.WRITE_TASK, f"w.{message_id}", body)
 
     def send_query(self, query_id: str, body: bytes, expires: float) -> None:
         """See `Transport.send_query`."""
         # Clocks differ; a minute more costs nothing, a minute less would lose the query.
         expires += _CLOCK_SECONDS
-        self._send(codec.READ_TASK, codec.READ_QUEUE, f"r.{query_id}", body, expires)
+        self._send(codec.READ_TASK, f"r.{query_id}", body, expires)
 
     def forget(self, request_id: str) -> None:
         """See `Transport.forget`. Its result is deleted from Redis."""
@@ -112,53 +103,26 @@ class CeleryTransport:
         """See `Transport.close`."""
         self._questions.close()
         self._results.close()
-        self._app.close()
+        self._publisher.close()
 
     def _send_question(self, question_id: str, body: bytes, expires: float) -> None:
         expires += _CLOCK_SECONDS
-        self._send(codec.READ_TASK, codec.READ_QUEUE, f"q.{question_id}", body, expires)
+        self._send(codec.READ_TASK, f"q.{question_id}", body, expires)
 
     def _forget_question(self, question_id: str) -> None:
         self._results.forget(f"q.{question_id}")
 
-    def _send(
-        self, task: str, queue: str, name: str, body: bytes, expires: float | None = None
-    ) -> None:
+    def _send(self, task: str, name: str, body: bytes, expires: float | None = None) -> None:
         request_id = self._results.expect(name)
-        try:
-            self._app.send_task(
-                task,
-                args=(msgspec.Raw(body),),
-                queue=queue,
-                task_id=f"{self._prefix}.{request_id}",
-                serializer=codec.BODY_SERIALIZER,
-                headers={codec.TRY_HEADER: int(request_id.rpartition(".")[2])},
-                # Celery would otherwise format the whole body for its logs.
-                argsrepr="",
-                kwargsrepr="",
-                expires=expires,
-                # The outbox decides when to send again.
-                retry=False,
-            )
-        except (OperationalError, KombuError, OSError, RedisError) as error:
-            raise Unavailable(f"the broker cannot be reached: {error}") from error
+        tries = int(request_id.rpartition(".")[2])
+        task_id = f"{self._prefix}.{request_id}"
+        self._publisher.publish(task, task_id, body, tries=tries, expires=expires)
 
 
-def _celery_app(broker_url: str) -> Celery:
-    register(codec.BODY_SERIALIZER, codec.encode_body, codec.decode_body, codec.BODY_CONTENT_TYPE)
-    app = Celery("zdk-client", broker=broker_url, set_as_current=False)
-    # Without max_retries kombu tries for seconds to connect, although send_task is told not to.
-    options: dict[str, Any] = {"max_retries": 0}
-    if _is_redis(broker_url):
-        options |= SOCKET_OPTIONS
-    app.conf.update(
-        broker_transport_options=options,
-        broker_connection_timeout=3.0,
-        # Replies are read by ResultReader; Celery need not know where.
-        result_backend=None,
-    )
-    return app
+def _publisher(broker_url: str) -> Publisher:
+    if broker_url.startswith(("redis://", "rediss://")):
+        return RedisPublisher(broker_url)
+    # Imported late: it takes longer than all the rest of the client.
+    from api_client.transport.celery_publisher import CeleryPublisher
 
-
-def _is_redis(url: str) -> bool:
-    return url.startswith(("redis", "valkey", "sentinel"))
+    return CeleryPublisher(broker_url)

@@ -1,0 +1,114 @@
+"""How a Celery task gets into its queue."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
+from uuid import uuid4
+
+import msgspec
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from api_client.contract import codec
+from api_client.contract.errors import Unavailable
+
+#: Of every connection to Redis. In seconds; without them a silent one is waited for without end
+#: (celery issue 4296).
+SOCKET_OPTIONS: dict[str, Any] = {
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 3.0,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+
+class Publisher(Protocol):
+    """Puts tasks into queues. Safe to share between threads."""
+
+    def publish(
+        self, task: str, task_id: str, body: bytes, *, tries: int, expires: float | None
+    ) -> None:
+        """Put one into the queue that is named like it.
+
+        Parameters:
+            task: its name.
+            task_id: what its result is known by.
+            body: its only argument, as JSON.
+            tries: which sending of the same request this is, from 1.
+            expires: seconds after which it need not be run any more; None: never.
+
+        Raises:
+            Unavailable: the broker has not taken it, so far as can be told.
+        """
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+class RedisPublisher:
+    """A `Publisher` that writes what Celery's own would write, in one command.
+
+    Celery and kombu would take five times as long for a small message, and half a second and
+    25 MB to be imported. The form is that of Celery's message protocol, version 2
+    (https://docs.celeryq.dev/en/stable/internals/protocol.html), in kombu's envelope for Redis
+    (``kombu/transport/virtual/base.py``, ``Message.serializable``).
+
+    Parameters:
+        url: ``redis://``, ``rediss://``.
+
+    Raises:
+        ValueError: the URL is malformed.
+    """
+
+    def __init__(self, url: str):
+        # One new try for a connection that has gone while it was idle.
+        self._redis = Redis.from_url(url, retry=Retry(NoBackoff(), 1), **SOCKET_OPTIONS)
+
+    def publish(
+        self, task: str, task_id: str, body: bytes, *, tries: int, expires: float | None
+    ) -> None:
+        """See `Publisher.publish`."""
+        item = {
+            # As text, which takes a quarter less than base64.
+            "body": f"[[{body.decode()}],{{}},{{}}]",
+            "content-encoding": "utf-8",
+            "content-type": codec.BODY_CONTENT_TYPE,
+            "headers": {
+                "lang": "py",
+                "task": task,
+                "id": task_id,
+                "root_id": task_id,
+                "parent_id": None,
+                "group": None,
+                "eta": None,
+                "expires": None if expires is None else _later(expires),
+                "retries": 0,
+                "timelimit": [None, None],
+                "argsrepr": "",
+                "kwargsrepr": "",
+                codec.TRY_HEADER: tries,
+            },
+            "properties": {
+                "correlation_id": task_id,
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": task},
+                "delivery_tag": str(uuid4()),
+                "priority": 0,
+                "body_encoding": "utf-8",
+            },
+        }
+        try:
+            self._redis.lpush(task, msgspec.json.encode(item))
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"the broker cannot be reached: {error}") from error
+
+    def close(self) -> None:
+        """See `Publisher.close`."""
+        self._redis.close()
+
+
+def _later(seconds: float) -> str:
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).isoformat()

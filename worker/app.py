@@ -32,9 +32,9 @@ def make_app(settings: Settings) -> Celery:
         codec.RESULT_SERIALIZER, codec.encode_body, msgspec.json.decode, codec.RESULT_CONTENT_TYPE
     )
     logging.getLogger("celery.app.trace").addFilter(_is_no_hand_back)
-    # Celery writes two lines for each task, and for that looks through the whole reply.
-    for name in ("celery.app.trace", "celery.worker.strategy"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    if not settings.log_tasks:
+        for name in ("celery.app.trace", "celery.worker.strategy"):
+            logging.getLogger(name).setLevel(logging.WARNING)
     app = Celery("zdk-storage", broker=settings.broker_url, backend=_backend(settings.results))
     app.conf.update(_delivery(settings) | _connections(settings) | _content(settings))
     _remove_builtin_tasks(app)

@@ -21,6 +21,7 @@ from redis.exceptions import ResponseError
 
 from api_client.contract import codec
 from worker import gate
+from worker.gathering import MOST_BYTES, MOST_MESSAGES
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,21 @@ class _QoS(kombu_redis.QoS):
     """Keeps track of what was delivered and not acknowledged.
 
     Queries are not recorded in Redis, which would take two round trips for each: whoever asked
-    and gets no answer asks again.
+    and gets no answer asks again. Of small messages more are taken in advance than Celery asks for:
+    they are applied together (`worker.gathering`), and do not keep others from working.
     """
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
         self._unrecorded: set[str] = set()
+        #: Bytes of what is delivered; a query counts like what is not small.
+        self._sizes: dict[str, int] = {}
+
+    def can_consume(self) -> bool:
+        """Whether another message may be taken."""
+        if super().can_consume():
+            return True
+        return len(self._sizes) < MOST_MESSAGES and sum(self._sizes.values()) < MOST_BYTES
 
     def append(self, message: Message, delivery_tag: str) -> None:
         """Note a delivery, also while Redis has no memory to record it.
@@ -65,8 +75,10 @@ class _QoS(kombu_redis.QoS):
         this worker die meanwhile, the outbox sends it again.
         """
         if message.delivery_info["routing_key"] == codec.READ_QUEUE:
+            self._sizes[delivery_tag] = MOST_BYTES
             self._keep(message, delivery_tag)
             return
+        self._sizes[delivery_tag] = len(message.body or b"")
         try:
             super().append(message, delivery_tag)
         except ResponseError as error:
@@ -75,6 +87,7 @@ class _QoS(kombu_redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Forget a delivery."""
+        self._sizes.pop(delivery_tag, None)
         if delivery_tag in self._unrecorded:
             self._unrecorded.remove(delivery_tag)
             virtual.QoS.ack(self, delivery_tag)
@@ -88,6 +101,7 @@ class _QoS(kombu_redis.QoS):
                 self._put_back(delivery_tag)
             self.ack(delivery_tag)
         else:
+            self._sizes.pop(delivery_tag, None)
             super().reject(delivery_tag, requeue)
 
     def restore_unacked(self, client: Any = None) -> None:
@@ -97,6 +111,7 @@ class _QoS(kombu_redis.QoS):
             with contextlib.suppress(*_TROUBLE):
                 self._put_back(tag)
         self._unrecorded.clear()
+        self._sizes.clear()
         super().restore_unacked(client)
 
     def _put_back(self, delivery_tag: str) -> None:

@@ -12,6 +12,7 @@ from kombu import Message
 
 from api_client.contract import codec
 from worker import gate
+from worker.gathering import Gathering, may_gather
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,11 @@ class GuardedConsumer(Consumer):
     """
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Message], None]:
-        """The function that takes each message."""
+        """The function that takes each message, from a new connection."""
+        # What came over the one before will be delivered again.
+        self._gathering: Gathering[Any] = Gathering()
+        #: Groups that the pool has, by their first message.
+        self._groups: set[str] = set()
         self._hand_on = super().create_task_handler(*arguments, **options)
         return self._take
 
@@ -69,17 +74,63 @@ class GuardedConsumer(Consumer):
             return
         message.headers = gate.clean_headers(message.headers)
         message.content_encoding = "utf-8"
-        self._hand_on(message)
+        size = len(message.body or b"")
+        if may_gather(message.headers, message.delivery_info, size):
+            self._gathering.add(message, size)
+            self.call_soon(self._hand_on_gathered)
+        else:
+            self._hand_on(message)
+
+    def _hand_on_gathered(self) -> None:
+        """Give each process of the pool that has none a group of messages."""
+        while self._gathering and len(self._groups) < self.pool.num_processes:
+            self._hand_on(self._grouped(self._gathering.take()))
+
+    def _grouped(self, messages: list[Any]) -> Message:
+        """One message in the place of several, which are settled with it."""
+        first = messages[0]
+        self._groups.add(first.delivery_tag)
+
+        def settling(how: str) -> Callable[..., None]:
+            def settle(*arguments: Any, **options: Any) -> None:
+                self._groups.discard(first.delivery_tag)
+                self.call_soon(self._hand_on_gathered)
+                for message in messages:
+                    getattr(message, how)(*arguments, **options)
+
+            return settle
+
+        headers, body = first.headers, first.body
+        if len(messages) > 1:
+            calls = [(message.headers, _bytes(message)) for message in messages]
+            headers, body = gate.group_call(calls)
+        # Not the first one itself: if it is put back into its queue, it must be as it came.
+        carrier: Any = Message(
+            body,
+            delivery_tag=first.delivery_tag,
+            content_type=codec.BODY_CONTENT_TYPE,
+            content_encoding="utf-8",
+            delivery_info=first.delivery_info,
+            headers=headers,
+            properties=first.properties,
+            channel=first.channel,
+        )
+        carrier.ack_log_error = settling("ack_log_error")
+        carrier.reject_log_error = settling("reject_log_error")
+        return carrier  # type: ignore[no-any-return]
 
     def _bury(self, message: Message, reason: str) -> None:
         log.warning("a message is refused: %s", reason)
         refused = gate.refused(message.headers, _bytes(message), reason, message.delivery_tag)
-        rewritten: Any = message
-        rewritten.headers, rewritten.body = gate.bury_call(refused)
-        rewritten.content_type, rewritten.content_encoding = codec.BODY_CONTENT_TYPE, "utf-8"
-        rewritten.errors = []
-        rewritten._decoded_cache = None
+        _rewrite(message, *gate.bury_call(refused))
         self._hand_on(message)
+
+
+def _rewrite(message: Any, headers: dict[str, Any], body: bytes) -> None:
+    message.headers, message.body = headers, body
+    message.content_type, message.content_encoding = codec.BODY_CONTENT_TYPE, "utf-8"
+    message.errors = []
+    message._decoded_cache = None
 
 
 def _bytes(message: Message) -> bytes:

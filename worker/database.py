@@ -18,7 +18,8 @@ class DatabaseOptions:
 
     Attributes:
         url: ``postgresql+psycopg2://...``, ``sqlite:///path`` or ``sqlite://`` (in memory).
-        pool_size: connections kept open per process. None: 10 for PostgreSQL, 5 for SQLite.
+        pool_size: connections kept open. No more are opened than are used at once: by the client's
+            own form of the worker at most four. A worker's settings have a smaller default.
         pool_overflow: further connections under load, closed afterwards.
         pool_timeout: seconds to wait for a free connection.
         pool_pre_ping: whether to test a connection before each use.
@@ -28,7 +29,7 @@ class DatabaseOptions:
     """
 
     url: str
-    pool_size: int | None = None
+    pool_size: int = 5
     pool_overflow: int = 10
     pool_timeout: float = 30.0
     pool_pre_ping: bool = False
@@ -116,7 +117,7 @@ def _postgresql_engine(url: URL, options: DatabaseOptions) -> Engine:
     }
     return create_engine(
         url,
-        pool_size=10 if options.pool_size is None else options.pool_size,
+        pool_size=options.pool_size,
         max_overflow=options.pool_overflow,
         pool_timeout=options.pool_timeout,
         pool_pre_ping=options.pool_pre_ping,
@@ -136,7 +137,7 @@ def _sqlite_engine(url: URL, options: DatabaseOptions) -> Engine:
         poolclass=QueuePool,
         # Each connection to :memory: would be a database of its own, so there is exactly one,
         # and the pool hands it from thread to thread.
-        pool_size=1 if memory else (5 if options.pool_size is None else options.pool_size),
+        pool_size=1 if memory else options.pool_size,
         max_overflow=0 if memory else options.pool_overflow,
         pool_timeout=options.pool_timeout,
         connect_args={"check_same_thread": False, "timeout": options.lock_timeout},

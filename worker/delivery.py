@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from api_client.contract.codec import Message
 from api_client.contract.errors import Unavailable
@@ -57,7 +58,7 @@ class Deliveries:
 
         try:
             # Who meets trouble is alive, and may be killed for another reason while it lasts.
-            (reply,) = self._storage.apply([message], survived, first=not again)
+            (reply,) = self._storage.apply([message], on_trouble=survived, first=not again)
         except Exception as error:
             if not is_transient(error):
                 # A fault of ours; it counts as a try, and the message comes again.
@@ -68,6 +69,19 @@ class Deliveries:
             reply = self._in_trouble(message, error)
         survived()
         return reply
+
+    def apply_together(self, messages: Sequence[Message]) -> list[WriteReply]:
+        """Apply several messages that are delivered for the first time, in one transaction.
+
+        Raises:
+            HandBack: not now; nothing was applied. When they come again, each is tried by itself.
+        """
+        try:
+            return self._storage.apply(messages, first=True)
+        except Exception as error:
+            if not is_transient(error):
+                log.warning("%d messages are tried one by one: %s", len(messages), error)
+            raise HandBack(str(error)) from error
 
     def _give_up_deadly(self, message: Message, tries: int) -> WriteReply:
         log.error(

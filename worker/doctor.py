@@ -20,6 +20,14 @@ from worker.settings import Settings
 #: Seconds to wait for the broker and for Redis.
 _CONNECT_SECONDS = 3
 
+#: How many connections to PostgreSQL there are, and how many it gives to ordinary users.
+_CONNECTIONS = text(
+    "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
+    " current_setting('max_connections')::int"
+    " - current_setting('superuser_reserved_connections')::int"
+    " - coalesce(current_setting('reserved_connections', true)::int, 0)"
+)
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -145,9 +153,13 @@ def _database(settings: Settings) -> str:
     try:
         with database.read.connect() as connection:
             connection.execute(text("SELECT 1"))
-        return f"{database.dialect} answers"
+            if database.dialect != "postgresql":
+                return f"{database.dialect} answers"
+            taken, most = connection.execute(_CONNECTIONS).one()
     finally:
         database.close()
+    own = settings.pool_size + settings.pool_overflow
+    return f"postgresql answers; {taken} of {most} connections taken, a process takes up to {own}"
 
 
 def _schema(settings: Settings) -> str:

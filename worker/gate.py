@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID, uuid5
@@ -25,6 +25,10 @@ from worker.dead_letters import KEPT_BYTES, Refused
 
 #: The task that keeps what was refused.
 BURY_TASK = "storage.bury"
+#: The task that applies several messages. Nobody but the worker itself can call these two.
+GROUP_TASK = "storage.write_group"
+
+_OWN_TASKS = (BURY_TASK, GROUP_TASK)
 
 #: Bytes of a Celery body: one message, with what Celery puts around it.
 _MAX_BODY_BYTES = MAX_MESSAGE_BYTES + 1024
@@ -45,6 +49,18 @@ _NAMESPACE = UUID("6f1d0c0e-5a1b-4c55-9d1e-7a646b2d6c74")
 
 class BadItem(Exception):
     """An item of a Redis list is no message; the text says why."""
+
+
+class GroupedCall(msgspec.Struct, frozen=True):
+    """One call of the task ``storage.write`` in a group of them.
+
+    Attributes:
+        task_id: what its result is known by.
+        message: its argument.
+    """
+
+    task_id: str
+    message: msgspec.Raw
 
 
 class _DeliveryInfo(msgspec.Struct):
@@ -140,7 +156,7 @@ def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
         "timelimit": [None, None],
         "argsrepr": "",
         "kwargsrepr": "",
-        "ignore_result": headers.get("ignore_result") is True or headers["task"] == BURY_TASK,
+        "ignore_result": headers.get("ignore_result") is True or headers["task"] in _OWN_TASKS,
         "redelivered": headers.get("redelivered") is True,
         codec.TRY_HEADER: tries if isinstance(tries, int) else 1,
     }
@@ -150,6 +166,17 @@ def bury_call(refused: Refused) -> tuple[dict[str, Any], bytes]:
     """Headers and body of the call that keeps ``refused``."""
     headers = clean_headers({"task": BURY_TASK, "id": refused.id})
     return headers, codec.encode_body(((refused,), {}, {}))
+
+
+def group_call(calls: Sequence[tuple[Mapping[str, Any], bytes]]) -> tuple[dict[str, Any], bytes]:
+    """Headers and body of one call that stands for several of ``storage.write``.
+
+    Parameters:
+        calls: headers and body of each, which the gate has let through.
+    """
+    group = [GroupedCall(headers["id"], codec.decode_body(body)[0][0]) for headers, body in calls]
+    headers = clean_headers({"task": GROUP_TASK, "id": new_id()})
+    return headers, codec.encode_body(((group,), {}, {}))
 
 
 def read_bury_call(argument: bytes | msgspec.Raw) -> Refused:

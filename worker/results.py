@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from celery import states
@@ -20,14 +21,6 @@ class ResultBackend(RedisBackend):
     default a process would wait for Redis for twenty seconds, and then log a traceback, for each.
     """
 
-    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        """Take each result for the first one of its id.
-
-        Celery looks before it stores one, in order not to replace a success. Here each sending has
-        an id of its own, and a copy of it brings the same outcomes.
-        """
-        return {"status": states.PENDING, "result": None}
-
     def store_result(self, task_id: str, result: Any, state: str, *more: Any, **named: Any) -> Any:
         """Store one, or log once a minute that it cannot be done."""
         try:
@@ -35,3 +28,33 @@ class ResultBackend(RedisBackend):
         except (RedisError, OSError) as error:
             _trouble.log(error)
             return result
+
+    def store_replies(self, replies: Mapping[str, object]) -> None:
+        """Store the results of several tasks, by task id, in one round trip; log as above."""
+        plain: Any = self
+        try:
+            with self.client.pipeline(transaction=False) as pipeline:
+                for task_id, reply in replies.items():
+                    key, value = self.get_key_for_task(task_id), self._encoded(task_id, reply)
+                    pipeline.setex(key, plain.expires, value)
+                    pipeline.publish(key, value)
+                pipeline.execute()
+        except (RedisError, OSError) as error:
+            _trouble.log(error)
+
+    def _store_result(self, task_id: str, result: Any, state: str, *more: Any, **named: Any) -> Any:
+        """Store a success without looking whether there is one, as Celery does in order not to
+        replace it. Here each sending has an id of its own, and a copy brings the same outcomes."""
+        if state != states.SUCCESS:
+            return super()._store_result(  # type: ignore[misc]
+                task_id, result, state, *more, **named
+            )
+        self.set(self.get_key_for_task(task_id), self._encoded(task_id, result))
+        return result
+
+    def _encoded(self, task_id: str, result: object) -> Any:
+        plain: Any = self
+        meta = plain._get_result_meta(
+            result=result, state=states.SUCCESS, traceback=None, request=None
+        )
+        return self.encode(meta | {"task_id": task_id})

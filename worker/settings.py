@@ -20,8 +20,10 @@ class Settings(BaseSettings):
         database_url: PostgreSQL or SQLite; see `worker.database`.
         artifacts_url: the blob store; see `worker.artifacts.blobs`.
         migrate_on_start: whether a worker brings the schema up to date before it starts.
-        pool_size: connections each worker process keeps open; 10 for PostgreSQL, 5 for SQLite.
-        pool_overflow: further connections under load.
+        pool_size: database connections that each process keeps open. One is all that a process
+            which does one task at a time ever uses; a pool of threads can use one for each.
+        pool_overflow: further connections under load, closed afterwards. The two together are
+            what a process can have at most; docs/scaling.md computes the budget.
         pool_timeout: seconds to wait for a free connection.
         pool_pre_ping: whether to test a connection before each use, which takes a round trip.
             Without it, a transaction that meets a lost connection is run again on another.
@@ -41,6 +43,8 @@ class Settings(BaseSettings):
         shutdown_grace: seconds a worker gets to finish what it has begun.
         result_expires: seconds until a result that nobody has read is dropped.
         prefetch: messages that a worker takes in advance, per process.
+        log_tasks: whether Celery logs each task when it comes and when it ends. For the second line
+            it looks through the whole reply, which takes longer than a small task.
     """
 
     model_config = SettingsConfigDict(env_prefix="ZDK_", env_ignore_empty=True, extra="ignore")
@@ -50,8 +54,8 @@ class Settings(BaseSettings):
     database_url: str = Field(default_factory=lambda: f"sqlite:///{Path('zdk.db').absolute()}")
     artifacts_url: str = Field(default_factory=lambda: Path("zdk-artifacts").absolute().as_uri())
     migrate_on_start: bool = False
-    pool_size: int | None = Field(default=None, ge=1)
-    pool_overflow: int = Field(default=10, ge=0)
+    pool_size: int = Field(default=1, ge=1)
+    pool_overflow: int = Field(default=0, ge=0)
     pool_timeout: float = Field(default=30.0, gt=0)
     pool_pre_ping: bool = False
     statement_timeout: float = Field(default=30.0, gt=0)
@@ -67,6 +71,7 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=30.0, gt=0)
     result_expires: int = Field(default=3600, gt=0)
     prefetch: int = Field(default=2, ge=1)
+    log_tasks: bool = False
 
     @property
     def results(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from worker.app import make_app
 from worker.dead_letters import Refused
 from worker.delivery import HandBack
 from worker.process import deliveries, storage
+from worker.results import ResultBackend
 from worker.retry import is_transient
 from worker.settings import Settings
 from worker.shutdown import bound_shutdown
@@ -45,6 +47,26 @@ def write(self: Task[Any, Any], message: msgspec.Raw) -> WriteReply:
         return deliveries().apply(decoded, again=_comes_again(self))
     except HandBack as error:
         raise Reject(str(error), requeue=True) from None
+
+
+@app.task(name=gate.GROUP_TASK, bind=True, ignore_result=True)
+def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
+    """Apply several messages that have come for the first time, and store the result of each."""
+    replies: dict[str, WriteReply] = {}
+    messages: dict[str, codec.Message] = {}
+    for call in codec.decode(group, list[gate.GroupedCall]):
+        try:
+            messages[call.task_id] = codec.decode_message(call.message)
+        except StorageError as error:
+            headers = {"task": codec.WRITE_TASK, "id": call.task_id}
+            _keep(gate.refused(headers, bytes(call.message), error.message))
+            replies[call.task_id] = WriteReply(error=to_record(error))
+    try:
+        applied = deliveries().apply_together([*messages.values()])
+    except HandBack as error:
+        raise Reject(str(error), requeue=True) from None
+    replies.update(zip(messages, applied, strict=True))
+    _store(self, replies)
 
 
 # Acknowledged early: whoever asked asks again, and a query that kills its process must not come
@@ -84,6 +106,15 @@ def _keep(refused: Refused) -> None:
             log.exception("a refused message cannot be kept")
             time.sleep(_FAULT_PAUSE)
         raise Reject(str(error), requeue=True) from None
+
+
+def _store(task: Task[Any, Any], replies: Mapping[str, WriteReply]) -> None:
+    backend = task.backend
+    if isinstance(backend, ResultBackend):
+        backend.store_replies(replies)
+    else:
+        for task_id, reply in replies.items():
+            backend.store_result(task_id, reply, "SUCCESS")
 
 
 def _comes_again(task: Task[Any, Any]) -> bool:

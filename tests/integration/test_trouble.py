@@ -30,7 +30,12 @@ KEYS = [SessionKey("app", "user", f"s{number}") for number in range(3)]
 TROUBLE = "trouble, trying again until it passes"
 CONNECTIONS = 15
 #: A worker that loses its patience soon, so that messages are handed back many times.
-SETTINGS = {"ZDK_PATIENCE": "0.5", "ZDK_LOCK_TIMEOUT": "0.3", "ZDK_STATEMENT_TIMEOUT": "0.5"}
+SETTINGS = {
+    "ZDK_PATIENCE": "0.5",
+    "ZDK_LOCK_TIMEOUT": "0.3",
+    "ZDK_STATEMENT_TIMEOUT": "0.5",
+    "ZDK_LOG_TASKS": "1",
+}
 #: As many pool processes as the worker has say something once.
 POOL = 2
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.support.items import body, create, message
 from worker import gate
 from worker.consumer import GuardedConsumer
 from worker.dead_letters import Refused
+from worker.gathering import MOST_MESSAGES, MOST_SMALL_BYTES, Gathering
 
 GOOD = body(message(create("s")))
 
@@ -23,12 +26,60 @@ class Consumer(GuardedConsumer):
     def __init__(self) -> None:
         self.handed_on: list[Any] = []
         self._hand_on = self.handed_on.append
+        self._gathering = Gathering()
+        self._groups = set()
+        self.pool = SimpleNamespace(num_processes=1)
+        self.soon: list[Callable[[], None]] = []
 
-    def take(self, found: Message) -> Any:
-        """What it makes of a message."""
-        self._take(found)
-        (handed_on,) = self.handed_on
-        return handed_on
+    def call_soon(self, call: Callable[[], None]) -> None:
+        self.soon.append(call)
+
+    def turn(self) -> None:
+        """Do what was to be done soon."""
+        calls, self.soon = self.soon, []
+        for call in calls:
+            call()
+
+    def take(self, *found: Message) -> Any:
+        """What it makes of messages that come at once: the last that it hands on."""
+        for one in found:
+            self._take(one)
+        self.turn()
+        return self.handed_on[-1]
+
+
+class Watched(Message):
+    """Takes note of how it was settled."""
+
+    settled: list[str]
+
+    def ack_log_error(self, *_: Any, **__: Any) -> None:
+        self.settled.append("acknowledged")
+
+    def reject_log_error(self, *_: Any, requeue: bool = False, **__: Any) -> None:
+        self.settled.append("requeued" if requeue else "rejected")
+
+
+def watched(number: int, **properties: Any) -> Watched:
+    """A message whose task id is that number."""
+    headers = {"task": codec.WRITE_TASK, "id": str(number), **properties.pop("headers", {})}
+    made = Watched(
+        properties.pop("content", GOOD),
+        headers=headers,
+        content_type="application/json",
+        delivery_tag=str(number),
+        **properties,
+    )
+    made.settled = []
+    return made
+
+
+def task_ids(handed_on: Any) -> list[str]:
+    """The tasks that a message stands for."""
+    if handed_on.headers["task"] != gate.GROUP_TASK:
+        return [handed_on.headers["id"]]
+    (group,) = codec.decode_body(handed_on.body)[0]
+    return [call.task_id for call in codec.decode(group, list[gate.GroupedCall])]
 
 
 def delivered(content: Any = GOOD, **properties: Any) -> Message:
@@ -106,3 +157,67 @@ def test_what_celery_finds_wrong_says_why() -> None:
     consumer = Consumer()
     consumer.on_invalid_task(None, delivered(), InvalidTaskError("odd"))
     assert "odd" in buried(consumer.handed_on[0]).reason
+
+
+class TestGroups:
+    def test_those_that_come_at_once_are_applied_together(self) -> None:
+        assert task_ids(Consumer().take(*map(watched, range(3)))) == ["0", "1", "2"]
+
+    def test_those_that_come_while_the_pool_is_busy_wait_for_it(self) -> None:
+        consumer = Consumer()
+        first = consumer.take(watched(0))
+        assert consumer.take(*map(watched, (1, 2))) is first
+        first.ack_log_error()
+        consumer.turn()
+        assert task_ids(consumer.handed_on[-1]) == ["1", "2"]
+
+    def test_each_process_gets_one(self) -> None:
+        consumer = Consumer()
+        consumer.pool.num_processes = 2
+        for number in range(4):
+            consumer.take(watched(number))
+        assert [task_ids(one) for one in consumer.handed_on] == [["0"], ["1"]]
+
+    def test_all_are_settled_together(self) -> None:
+        for how, word in (("ack_log_error", "acknowledged"), ("reject_log_error", "rejected")):
+            messages = [watched(number) for number in range(3)]
+            getattr(Consumer().take(*messages), how)()
+            assert [message.settled for message in messages] == [[word]] * 3
+
+    def test_what_goes_back_into_its_queue_is_as_it_came(self) -> None:
+        messages = [watched(number) for number in range(2)]
+        Consumer().take(*messages).reject_log_error(None, (), requeue=True)
+        assert [message.settled for message in messages] == [["requeued"]] * 2
+        bodies: list[Any] = [message.body for message in messages]
+        assert bodies == [GOOD] * 2
+
+    @pytest.mark.parametrize(
+        "again",
+        [
+            {"headers": {"redelivered": True}},
+            {"headers": {codec.TRY_HEADER: 2}},
+            {"delivery_info": {"redelivered": True}},
+        ],
+    )
+    def test_one_that_comes_again_is_alone(self, again: dict[str, Any]) -> None:
+        consumer = Consumer()
+        consumer.take(watched(0), watched(1, **again), watched(2))
+        assert [task_ids(one) for one in consumer.handed_on] == [["1"], ["0", "2"]]
+
+    def test_a_large_one_waits_for_nobody(self) -> None:
+        consumer = Consumer()
+        large = body(message(create("s"), create("x" * MOST_SMALL_BYTES)))
+        consumer.take(watched(0), watched(1, content=large), watched(2))
+        assert [task_ids(one) for one in consumer.handed_on] == [["1"], ["0", "2"]]
+
+    def test_a_group_is_bounded(self) -> None:
+        consumer = Consumer()
+        consumer.take(*map(watched, range(MOST_MESSAGES + 1)))
+        assert len(task_ids(consumer.handed_on[0])) == MOST_MESSAGES
+        consumer.handed_on[0].ack_log_error()
+        consumer.turn()
+        assert task_ids(consumer.handed_on[1]) == [str(MOST_MESSAGES)]
+
+    def test_nobody_else_can_call_one(self) -> None:
+        headers = {"task": gate.GROUP_TASK, "id": "an-id"}
+        assert gate.message_fault(headers, "application/json", GOOD) is not None

@@ -57,7 +57,6 @@ class ArtifactRow:
     pk: int
     last_version: int
     versions: set[int]
-    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,6 @@ def _save(
     row = rows[ArtifactPlace.of(save.key)]
     row.last_version += 1
     row.versions.add(row.last_version)
-    row.changed = True
     plan.saved[(row.pk, row.last_version)] = NewVersion(
         row.pk, row.last_version, save.blob, save.mime_type, save.metadata
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from itertools import groupby
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Insert, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from api_client.contract.errors import StorageError
 from api_client.contract.operations import BlobReference, DeleteArtifact
@@ -18,7 +22,7 @@ from worker.artifacts.evaluate import (
     DecodedSave,
     evaluate,
 )
-from worker.rows import chunks, delete_rows, insert_missing, insert_new, lock_rows, upsert
+from worker.rows import chunks, delete_rows, insert_new, lock_rows, upsert
 from worker.schema import artifact_versions, artifacts, blobs
 
 _PLACE_COLUMNS = (
@@ -47,7 +51,6 @@ def apply(
     """
     rows = _lock(connection, operations)
     plan = evaluate(operations, rows)
-    _raise_last_versions(connection, rows)
     _write_versions(connection, plan, now)
     return plan.results
 
@@ -68,27 +71,51 @@ def lock_blob(connection: Connection, sha256: str) -> None:
 def _lock(
     connection: Connection, operations: Sequence[Decoded | StorageError]
 ) -> dict[ArtifactPlace, ArtifactRow]:
+    """The rows of all artifacts concerned, locked in the order of their places; those that are
+    saved have got the numbers of their new versions."""
     valid = [op for op in operations if not isinstance(op, StorageError)]
-    saved = {ArtifactPlace.of(op.key) for op in valid if isinstance(op, DecodedSave)}
+    saves = Counter(ArtifactPlace.of(op.key) for op in valid if isinstance(op, DecodedSave))
     deleted = {ArtifactPlace.of(op.key) for op in valid if isinstance(op, DeleteArtifact)}
-    _insert_places(connection, saved)
-    rows = _lock_rows(connection, sorted(saved | deleted))
+    rows: dict[ArtifactPlace, ArtifactRow] = {}
+    # A statement for each run of one kind, so that the whole is in one order: no deadlock.
+    for saved, places in groupby(sorted({*saves, *deleted}), lambda place: place in saves):
+        if saved:
+            rows |= _raise_last_versions(connection, {place: saves[place] for place in places})
+        else:
+            rows |= _lock_rows(connection, [*places])
     _read_versions(connection, [rows[place] for place in deleted if place in rows])
     return rows
 
 
-def _insert_places(connection: Connection, places: set[ArtifactPlace]) -> None:
-    rows = [
+def _raise_last_versions(
+    connection: Connection, saves: Mapping[ArtifactPlace, int]
+) -> dict[ArtifactPlace, ArtifactRow]:
+    """Give numbers to so many new versions of each artifact; returns the rows as they were."""
+    asked = [
         {
             "app": place.app,
             "user_id": place.user,
             "session_id": place.session,
             "name": place.name,
-            "last_version": 0,
+            "last_version": count,
         }
-        for place in sorted(places)
+        for place, count in saves.items()
     ]
-    insert_missing(connection, artifacts, rows, artifacts.c.pk)
+    found: dict[ArtifactPlace, ArtifactRow] = {}
+    for row in connection.execute(_raise(connection.dialect.name), asked):
+        place = ArtifactPlace(row.app, row.user_id, row.session_id, row.name)
+        found[place] = ArtifactRow(row.pk, row.last_version - saves[place], set())
+    return found
+
+
+@cache
+def _raise(dialect: str) -> Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(artifacts)
+    raised = artifacts.c.last_version + statement.excluded.last_version
+    return statement.on_conflict_do_update(
+        index_elements=[*_PLACE_COLUMNS], set_={"last_version": raised}
+    ).returning(artifacts)
 
 
 def _lock_rows(
@@ -110,22 +137,6 @@ def _read_versions(connection: Connection, rows: Sequence[ArtifactRow]) -> None:
         )
         for found in connection.execute(statement):
             by_pk[found.artifact_pk].versions.add(found.version)
-
-
-def _raise_last_versions(connection: Connection, rows: Mapping[ArtifactPlace, ArtifactRow]) -> None:
-    changed = [
-        {
-            "pk": row.pk,
-            "app": place.app,
-            "user_id": place.user,
-            "session_id": place.session,
-            "name": place.name,
-            "last_version": row.last_version,
-        }
-        for place, row in rows.items()
-        if row.changed
-    ]
-    upsert(connection, artifacts, changed, ["last_version"])
 
 
 def _write_versions(connection: Connection, plan: ArtifactPlan, now: datetime) -> None:

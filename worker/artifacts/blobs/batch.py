@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from worker.artifacts.blobs.places import Places
 
 #: Files that are open at a time.
 _OPEN_FILES = 100
+#: Seconds for which a blob counts as just touched, so that it need not be touched once more.
+_YOUNG = 10.0
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class FileBatch:
         self._places = places
         self._known = known
         self._written: dict[Path, _Written] = {}
-        #: Blobs by the folder that has to be synced for their names.
-        self._named: dict[Path, list[Path]] = {}
+        #: Blobs, and how they were found, by the folder that has to be synced for their names.
+        self._named: dict[Path, dict[Path, os.stat_result | None]] = {}
 
     def put(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
         """See `Batch.put`."""
@@ -67,13 +70,14 @@ class FileBatch:
         if place in self._written:
             return True
         known = self._known.as_it_was(place)
-        if not touched(place, size):
+        found = young(place, size)
+        if found is None:
             return False
         if known:
-            self._known.add(place)
+            self._known.add(place, found)
         else:
             # Whoever named it may have been killed before it synced the folder, or be about to.
-            self._named.setdefault(place.parent, []).append(place)
+            self._named.setdefault(place.parent, {})[place] = found
         return True
 
     def end(self) -> None:
@@ -81,8 +85,8 @@ class FileBatch:
         self._rename()
         sync_folders([*self._named])
         for places in self._named.values():
-            for place in places:
-                self._known.add(place)
+            for place, found in places.items():
+                self._known.add(place, found)
 
     def abandon(self) -> None:
         """Remove what has no name yet."""
@@ -95,7 +99,7 @@ class FileBatch:
         sync_all([written.descriptor for written in self._written.values()])
         for written in self._written.values():
             os.replace(written.temporary, written.place)
-            self._named.setdefault(written.place.parent, []).append(written.place)
+            self._named.setdefault(written.place.parent, {})[written.place] = None
         for written in self._written.values():
             os.close(written.descriptor)
         self._written.clear()
@@ -106,17 +110,32 @@ class FileBatch:
             os.unlink(written.temporary)
 
 
-def touched(place: Path, size: int) -> bool:
-    """Whether a blob of that size is there; if so, its age is zero now."""
+def young(place: Path, size: int) -> os.stat_result | None:
+    """The status of a blob of that size, which now is as if it were just put; None if there is
+    none."""
     try:
-        if place.stat().st_size != size:
-            return False
-        os.utime(place)
+        found = os.stat(place)
+        if found.st_size != size:
+            return None
+        return made_young(place, found)
     except (FileNotFoundError, PermissionError):
         # A blob of another user's that may not be touched cannot be kept from the sweep; the same
         # bytes put anew can.
-        return False
-    return True
+        return None
+
+
+def made_young(path: Path, found: os.stat_result) -> os.stat_result:
+    """Touch a file unless somebody has just done so.
+
+    Parameters:
+        found: its status.
+
+    Returns its status now. Raises OSError if it is gone or may not be touched.
+    """
+    if abs(time.time() - found.st_mtime) < _YOUNG:
+        return found
+    os.utime(path)
+    return os.stat(path)
 
 
 def _mark_in_use(descriptor: int) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from worker.artifacts.blobs.base import BlobMismatch, checked
-from worker.artifacts.blobs.batch import FileBatch, touched
+from worker.artifacts.blobs.batch import FileBatch, made_young, young
 from worker.artifacts.blobs.known import Known
 from worker.artifacts.blobs.places import BLOB_NAME, Places
 from worker.artifacts.blobs.uploads import FileUploads
@@ -73,10 +73,13 @@ class FilesystemBlobStore:
     def offer(self, sha256: str, size: int, path: Path) -> bool:
         """See `BlobStore.offer`. The file becomes a second name of the blob, if it can."""
         place = self._places.made(sha256)
-        if os.stat(path).st_size != size:
+        found = os.stat(path)
+        if found.st_size != size:
             raise BlobMismatch(f"{path} has not the {size} bytes that were announced")
-        if not self._link(path, place):
-            if touched(place, size):
+        # Both names are of one file, which is to be young before the sweep can see it.
+        made_young(path, found)
+        if not _link(path, place):
+            if young(place, size) is not None:
                 return False
             with open(path, "rb") as file:
                 self.put(sha256, size, _chunks(file))
@@ -142,21 +145,20 @@ class FilesystemBlobStore:
         finally:
             self.delete(sha256)
 
-    def _link(self, path: Path, place: Path) -> bool:
-        """Give a file a second name at ``place``; False if that cannot be done here."""
-        # Both names are of one file, which is to be young before the sweep can see it.
-        os.utime(path)
-        try:
-            os.link(path, place)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            # Something is in that place; or another file system, or one without links.
-            return False
-        return True
-
     def _files(self, pattern: str) -> Iterator[Path]:
         return (path for folder in self.root.glob(pattern) for path in folder.iterdir())
+
+
+def _link(path: Path, place: Path) -> bool:
+    """Give a file a second name at ``place``; False if that cannot be done here."""
+    try:
+        os.link(path, place)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # Something is in that place; or another file system, or one without links.
+        return False
+    return True
 
 
 def _in_use(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 from api_client.contract.durability import sync_folder
@@ -28,13 +27,19 @@ class Folders:
         there = folder.is_dir()
         if there and (folder in self._safe or not folder.is_relative_to(self._root)):
             return
-        self.make(folder.parent)
-        if there:
-            # Whoever made it may have been killed before this. A parent that may not be read was
-            # not made here.
-            with contextlib.suppress(PermissionError):
-                sync_folder(folder.parent)
-        else:
+        parent = folder.parent
+        self.make(parent)
+        if not there:
             folder.mkdir(exist_ok=True)
-            sync_folder(folder.parent)
+        try:
+            # Whoever made those that are there may have been killed before this. They share the
+            # sync: there are 256 for blobs, and a process that has just begun knows none of them.
+            beside = [*parent.iterdir()] if parent.is_relative_to(self._root) else []
+            sync_folder(parent)
+        except PermissionError:
+            # A parent that may not be read was not made here.
+            if not there:
+                raise
+            beside = []
+        self._safe.update(beside)
         self._safe.add(folder)

@@ -17,12 +17,16 @@ class Known:
     def __init__(self) -> None:
         self._identities: dict[Path, _Identity] = {}
 
-    def add(self, place: Path) -> None:
-        """Remember the blob at ``place``, if it is still there."""
+    def add(self, place: Path, found: os.stat_result | None = None) -> None:
+        """Remember the blob at ``place``.
+
+        Parameters:
+            found: how it was before its folder was synced; if None, as it is now, if it is there.
+        """
         if len(self._identities) >= _MOST:
             self._identities.clear()
         try:
-            self._identities[place] = _identity(place)
+            self._identities[place] = _identity(found or os.stat(place))
         except FileNotFoundError:
             self._identities.pop(place, None)
 
@@ -30,12 +34,11 @@ class Known:
         """Whether the blob there is one remembered, and nothing has happened to it since."""
         known = self._identities.get(place)
         try:
-            return known is not None and known == _identity(place)
+            return known is not None and known == _identity(os.stat(place))
         except FileNotFoundError:
             return False
 
 
-def _identity(place: Path) -> _Identity:
+def _identity(status: os.stat_result) -> _Identity:
     # The time of change is renewed by each touch, rename and link.
-    status = os.stat(place)
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -223,7 +223,7 @@ class _Assembly:
             self._first = reply
         elif reply.created_at != self._first.created_at:
             raise Conflict("the session was deleted and created again while it was loaded")
-        part = [msgspec.json.decode(raw, type=StoredEvent) for raw in reply.events]
+        part = reply.events
         self._parts.append(part)
         self._count += len(part)
         if not reply.more or not part:
@@ -236,7 +236,7 @@ class _Assembly:
         assert self._first is not None
         return Session(
             key=self._first.key,
-            state={name: msgspec.json.decode(raw) for name, raw in self._first.state.items()},
+            state=self._first.state,
             events=[event for part in reversed(self._parts) for event in part],
             revision=self._first.revision,
             created_at=self._first.created_at,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from api_client.contract.errors import ErrorRecord
 from api_client.contract.keys import SessionKey
+from api_client.contract.records import StoredEvent
 
 #: Stands for JSON that is not there; msgspec cannot decode an optional `msgspec.Raw`.
 ABSENT = msgspec.Raw(b"")
@@ -118,14 +120,14 @@ class SessionReply(msgspec.Struct, frozen=True):
     """A session's state and some of its events, as they cross the wire.
 
     Attributes:
-        events: stored events (`StoredEvent` as JSON), oldest first.
+        events: oldest first.
         more: an older event passes the query's bounds but did not fit; ask again with
             ``before_seq`` set to the first seq of this reply.
     """
 
     key: SessionKey
-    state: dict[str, msgspec.Raw]
-    events: list[msgspec.Raw]
+    state: dict[str, Any]
+    events: list[StoredEvent]
     revision: int
     created_at: datetime
     updated_at: datetime

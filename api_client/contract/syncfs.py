@@ -39,8 +39,8 @@ def sync(descriptors: Sequence[int]) -> None:
     functions = _functions()
     assert functions is not None
     _check(functions.syncfs(descriptors[0]))
+    nothing = ctypes.c_int64(0)
     for descriptor in descriptors:
-        nothing = ctypes.c_int64(0)
         _check(functions.sync_file_range(descriptor, nothing, nothing, _WAIT_BEFORE))
     # A journal that has failed tells it to fsync on every system, to syncfs only on newer ones.
     os.fsync(descriptors[-1])

@@ -12,6 +12,7 @@ from api_client.contract.codec import Message
 from api_client.contract.keys import SessionKey
 from api_client.contract.operations import LoadSession
 from api_client.contract.outcomes import SessionReply
+from api_client.contract.records import StoredEvent
 from tests.support import items
 from worker.artifacts.blobs import BlobStore, MemoryBlobStore
 from worker.artifacts.staging import Staging
@@ -65,15 +66,13 @@ def ledger_size(storage: Storage) -> int:
 def contents(storage: Storage, session: str, app: str = "app", user: str = "user") -> list[Any]:
     """The contents of a session's events, in order."""
     key = SessionKey(app, user, session)
-    events: list[dict[str, Any]] = []
+    events: list[StoredEvent] = []
     more = True
     while more:
-        found = _load(
-            storage, LoadSession(key=key, before_seq=events[0]["seq"] if events else None)
-        )
-        events[:0] = [codec.decode(event, dict[str, Any]) for event in found.events]
+        found = _load(storage, LoadSession(key=key, before_seq=events[0].seq if events else None))
+        events[:0] = found.events
         more = found.more
-    return [event["content"] for event in events]
+    return [event.content for event in events]
 
 
 def revision(storage: Storage, session: str, app: str = "app", user: str = "user") -> int:

@@ -62,7 +62,6 @@ from api_client.contract.records import (
     ArtifactVersion,
     Page,
     SessionSummary,
-    StoredEvent,
 )
 
 FOLDER = Path(__file__).parents[1] / "wire" / "v1"
@@ -267,13 +266,13 @@ class TestQueryReplies:
         reply = query_reply("session", SessionReply)
         assert (reply.key, reply.revision, reply.more) == (ANNA, 1, False)
         assert (reply.created_at, reply.updated_at) == (STORED, STORED)
-        assert values(reply.state) == {
+        assert reply.state == {
             "app:theme": {"dark": True},
             "user:tier": None,
             "nothing": None,
             "step": 2,
         }
-        full, bare = (msgspec.json.decode(raw, type=StoredEvent) for raw in reply.events)
+        full, bare = reply.events
         assert (full.seq, full.author, full.content) == (1, "agent", CONTENT)
         assert full.timestamp == NOON
         assert full.state_delete == ["draft", "user:old"]

@@ -1,7 +1,6 @@
 """One statement that reads a session whole: its row, its state in three scopes, its events.
 
-The database puts the JSON together, from text that it does not look into. That spares a Python
-object for each event, and a round trip for each table.
+That spares a round trip for each table, and a transaction: a statement sees one snapshot by itself.
 """
 
 from __future__ import annotations
@@ -11,15 +10,16 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Column,
     ColumnElement,
     Select,
     Subquery,
+    Table,
     Text,
     and_,
     bindparam,
     case,
     cast,
+    false,
     func,
     literal,
     null,
@@ -43,52 +43,58 @@ _PK = select(sessions.c.pk).where(_IS_WANTED).scalar_subquery()
 
 @cache
 def select_session(dialect: str, *, with_events: bool, by_time: bool) -> Select[Any]:
-    """One row with all of a session that exists.
+    """All of a session that exists, in one row for each of its newest events that pass the bounds,
+    looking no further than asked, oldest first; in one row if there are none.
 
     Its parameters are ``app``, ``user_id``, ``session_id``, ``after_seq``, ``before_seq``,
-    ``wanted``, ``looked_at`` (one more) and, with ``by_time``, ``after_time``. It gives
-    ``revision``, ``created_at``, ``updated_at``, and
+    ``wanted``, ``looked_at`` (one more) and, with ``by_time``, ``after_time``. The last row has
 
-    - ``app_state``, ``user_state``, ``session_state``: the members of a JSON object, or None;
-    - ``events``: the elements of a JSON array, oldest first, or None: the newest that pass the
-      bounds, and fit into a reply;
-    - ``found``, ``fitting``: how many events pass the bounds, looking no further than asked, and
-      how many of those are given.
+    - ``revision``, ``created_at``, ``updated_at``;
+    - ``app_state``, ``user_state``, ``session_state``: the members of a JSON object, or None.
+
+    Each row has ``seq`` and ``payload`` of its event; both are None if there is none, and
+    ``payload`` of one that does not fit into the reply.
 
     Parameters:
         dialect: ``postgresql`` or ``sqlite``.
         with_events: whether to give events at all.
         by_time: whether the events are bounded by their own timestamps too.
     """
+    found = _newest_events(by_time) if with_events else _no_events()
+    # Given once, because a text for each row would be sent, and a time for each row read.
+    last = func.coalesce(found.c.place, 1) == 1
     in_app = app_state.c.app == _APP
     of_user = and_(user_state.c.app == _APP, user_state.c.user_id == _USER)
     of_session = session_state.c.session_pk == _PK
-    statement = select(
-        sessions.c.revision,
-        sessions.c.created_at,
-        sessions.c.updated_at,
-        _members(dialect, app_state.c.key, app_state.c.value, in_app, Scope.APP),
-        _members(dialect, user_state.c.key, user_state.c.value, of_user, Scope.USER),
-        _members(dialect, session_state.c.key, session_state.c.value, of_session, Scope.SESSION),
-    ).where(_IS_WANTED)
-    if not with_events:
-        zero = literal(0)
-        return statement.add_columns(
-            null().label("events"), zero.label("found"), zero.label("fitting")
+    once = {
+        "revision": sessions.c.revision,
+        "created_at": sessions.c.created_at,
+        "updated_at": sessions.c.updated_at,
+        "app_state": _members(dialect, app_state, in_app, Scope.APP),
+        "user_state": _members(dialect, user_state, of_user, Scope.USER),
+        "session_state": _members(dialect, session_state, of_session, Scope.SESSION),
+    }
+    return (
+        select(
+            found.c.seq,
+            found.c.payload,
+            *(case((last, value)).label(name) for name, value in once.items()),
         )
-    part = _newest_events(by_time)
-    return statement.add_columns(*part.c).join(part, onclause=true())
+        .select_from(sessions.join(found, onclause=true(), isouter=True))
+        .where(_IS_WANTED)
+        .order_by(found.c.seq)
+    )
 
 
 def _members(
-    dialect: str, key: Column[Any], value: Column[Any], where: ColumnElement[bool], scope: Scope
+    dialect: str, table: Table, where: ColumnElement[bool], scope: Scope
 ) -> ColumnElement[str]:
     """``"key":value,...`` of one scope of state."""
-    name = literal(scope.value, Text) + key
+    name = literal(scope.value, Text) + table.c.key
     # Each knows how to write text as JSON, by another name.
     quoted = cast(func.to_json(name), Text) if dialect == "postgresql" else func.json_quote(name)
-    joined = func.aggregate_strings(quoted + ":" + value, ",")
-    return select(joined).where(where).scalar_subquery().label(f"{scope.name.lower()}_state")
+    joined = func.aggregate_strings(quoted + ":" + table.c.value, ",")
+    return select(joined).where(where).scalar_subquery()
 
 
 def _newest_events(by_time: bool) -> Subquery:
@@ -116,14 +122,11 @@ def _newest_events(by_time: bool) -> Subquery:
         looked_at.c.place <= bindparam("wanted", type_=BigInteger),
         looked_at.c.size_before < MAX_REPLY_BYTES,
     )
-    # A payload is an object with at least an id, so its place can be put in behind the brace.
-    stored = '{"seq":' + cast(looked_at.c.seq, Text) + "," + func.substr(looked_at.c.payload, 2)
-    # Both databases join the texts in the order in which they come.
-    ordered = (
-        select(case((fits, stored)).label("text")).order_by(looked_at.c.seq).subquery("ordered")
-    )
-    return select(
-        func.aggregate_strings(ordered.c.text, ",").label("events"),
-        func.count().label("found"),
-        func.count(ordered.c.text).label("fitting"),
-    ).subquery("events_found")
+    fitting = case((fits, looked_at.c.payload)).label("payload")
+    return select(looked_at.c.seq, looked_at.c.place, fitting).subquery("found")
+
+
+def _no_events() -> Subquery:
+    columns = {"seq": BigInteger, "place": BigInteger, "payload": Text}
+    nothing = (cast(null(), kind).label(name) for name, kind in columns.items())
+    return select(*nothing).where(false()).subquery("found")

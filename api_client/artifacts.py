@@ -57,10 +57,16 @@ class Artifacts:
     """
 
     def __init__(self, requests: Requests, inline_bytes: int):
-        """Parameters: up to so many bytes ride inside the message."""
+        """Parameters: see `inline_bytes`."""
         self._requests = requests
         self._inline_bytes = inline_bytes
         self._waiting = Waiting()
+
+    @property
+    def inline_bytes(self) -> int:
+        """Up to so many bytes of an artifact ride inside the message, in memory until it is
+        applied; more are on disk beside the outbox."""
+        return self._inline_bytes
 
     def save(
         self,

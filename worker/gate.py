@@ -159,6 +159,7 @@ def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
         "ignore_result": headers.get("ignore_result") is True or headers["task"] in _OWN_TASKS,
         "redelivered": headers.get("redelivered") is True,
         codec.TRY_HEADER: tries if isinstance(tries, int) else 1,
+        codec.NOTICE_HEADER: headers.get(codec.NOTICE_HEADER) is True,
     }
 
 

@@ -37,6 +37,7 @@ def may_gather(headers: Mapping[str, Any], delivery_info: Mapping[str, Any], siz
         and size <= MOST_SMALL_BYTES
         and headers[codec.TRY_HEADER] == 1
         and not headers["redelivered"]
+        and not headers["ignore_result"]
         and not delivery_info.get("redelivered")
     )
 

@@ -9,6 +9,7 @@ from celery import states
 from celery.backends.redis import RedisBackend
 from redis.exceptions import RedisError
 
+from api_client.contract import codec
 from worker.retry import Trouble
 
 _trouble = Trouble()
@@ -42,15 +43,27 @@ class ResultBackend(RedisBackend):
         except (RedisError, OSError) as error:
             _trouble.log(error)
 
-    def _store_result(self, task_id: str, result: Any, state: str, *more: Any, **named: Any) -> Any:
+    def _store_result(
+        self, task_id: str, result: Any, state: str, *more: Any, request: Any = None, **named: Any
+    ) -> Any:
         """Store a success without looking whether there is one, as Celery does in order not to
         replace it. Here each sending has an id of its own, and a copy brings the same outcomes."""
+        plain: Any = super()
         if state != states.SUCCESS:
-            return super()._store_result(  # type: ignore[misc]
-                task_id, result, state, *more, **named
-            )
-        self.set(self.get_key_for_task(task_id), self._encoded(task_id, result))
+            return plain._store_result(task_id, result, state, *more, request=request, **named)
+        key, value = self.get_key_for_task(task_id), self._encoded(task_id, result)
+        if len(value) < codec.NOTICE_FROM_BYTES or not (request or {}).get(codec.NOTICE_HEADER):
+            self.set(key, value)
+        else:
+            plain.ensure(self._store_and_notify, (key, value))
         return result
+
+    def _store_and_notify(self, key: str, value: bytes) -> None:
+        plain: Any = self
+        with self.client.pipeline(transaction=False) as pipeline:
+            pipeline.setex(key, plain.expires, value)
+            pipeline.publish(key, codec.RESULT_NOTICE)
+            pipeline.execute()
 
     def _encoded(self, task_id: str, result: object) -> Any:
         plain: Any = self

@@ -80,7 +80,7 @@ def insert_new(
     """Insert rows of one table that are not there.
 
     On PostgreSQL by COPY, if they are many: it takes half of what any INSERT takes, but one round
-    trip more (docs/decisions/0021).
+    trip more (docs/decisions/0015).
 
     Parameters:
         columns: those that are given.

@@ -14,6 +14,7 @@ import msgspec
 from api_client.contract.checks import check_size, check_utf8, json_encoder
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.limits import (
+    KIB,
     MAX_MESSAGE_BYTES,
     MAX_OPERATION_BYTES,
     MAX_OPERATIONS_PER_MESSAGE,
@@ -180,6 +181,12 @@ RESULT_SERIALIZER = "zdk-result"
 RESULT_CONTENT_TYPE = "application/x-zdk-result"
 #: Which sending of its message this is, from 1.
 TRY_HEADER = "zdk_try"
+#: Set if a large result need not be published: a notice will do, and the result is fetched by key.
+NOTICE_HEADER = "zdk_notice"
+#: That notice, in the form of a Celery result without one.
+RESULT_NOTICE = b'{"status":"STORED"}'
+#: Bytes of a result from which on a notice is published.
+NOTICE_FROM_BYTES = 32 * KIB
 WRITE_TASK = WRITE_QUEUE = "storage.write"
 READ_TASK = READ_QUEUE = "storage.read"
 

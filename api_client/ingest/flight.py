@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from api_client.contract.errors import StorageError, Unavailable
-from api_client.contract.limits import MAX_INLINE_BYTES, MIB
+from api_client.contract.limits import MIB
 from api_client.ingest.join import Candidate
 from api_client.receipts import Receipt
 from api_client.threads import Workers
@@ -22,14 +22,15 @@ T = TypeVar("T")
 _MOST_FILES = 2000
 #: Bytes of them, unless one file alone is larger.
 _MOST_BYTES = 256 * MIB
-#: Bytes of those that are small enough to be held in memory, if the client sends them so.
+#: Bytes of those that are in memory meanwhile, because they ride inside messages.
 _MOST_IN_MEMORY = 64 * MIB
 #: A thread is given files by so many, or so many bytes of them, because handing over costs time.
 _BATCH_FILES = 32
 _BATCH_BYTES = MIB
 #: Bytes per second that a storage must at least take, or it counts as down.
 _SLOWEST = MIB
-_THREADS = 4
+#: One reads while the other hashes. More take turns with those that copy, and all become slower.
+_THREADS = 2
 #: Seconds to wait for threads that have been told to end.
 _STOP_SECONDS = 1.0
 
@@ -51,10 +52,10 @@ class _Batch:
     in_memory: int = 0
     begun: Future[list[Begun]] = field(default_factory=Future)
 
-    def add(self, candidate: Candidate) -> None:
+    def add(self, candidate: Candidate, *, in_memory: bool) -> None:
         self.candidates.append(candidate)
         self.bytes += candidate.file.size
-        if candidate.file.size <= MAX_INLINE_BYTES:
+        if in_memory:
             self.in_memory += candidate.file.size
 
     @property
@@ -70,12 +71,14 @@ class Flight:
         settle: told what became of each; called by that one thread.
         patience: seconds without any outcome after which the storage counts as down; every MiB
             under way adds one.
+        inline_bytes: files of at most so many bytes are in memory until they are stored.
     """
 
-    def __init__(self, begin: Begin, settle: Settle, patience: float):
+    def __init__(self, begin: Begin, settle: Settle, patience: float, inline_bytes: int):
         self._begin = begin
         self._settle = settle
         self._patience = patience
+        self._inline_bytes = inline_bytes
         self._workers = Workers("zdk-ingest", _THREADS)
         self._closed = False
         self._next = _Batch()
@@ -90,7 +93,7 @@ class Flight:
         Raises:
             Unavailable: nothing is stored any more.
         """
-        self._next.add(candidate)
+        self._next.add(candidate, in_memory=candidate.file.size <= self._inline_bytes)
         if self._next.full:
             self._launch()
 

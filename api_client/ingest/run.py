@@ -93,7 +93,8 @@ def ingest(
         tally.summary.skipped = files.skipped
         _await_earlier(client, patience)
         saver = Saver(client, root, dry_run=dry_run, patience=patience)
-        flight = running.enter_context(Flight(saver.begin, tally.settled, patience))
+        inline_bytes = client.artifacts.inline_bytes
+        flight = running.enter_context(Flight(saver.begin, tally.settled, patience, inline_bytes))
         stored = latest_versions(client, key, prefix, flight.allowance, flight.drain)
         try:
             for candidate in join(_named(files, key, prefix, tally.failed), stored):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime, timezone
+from itertools import groupby
 from pathlib import Path
 
 from api_client.contract.errors import Unavailable
 from api_client.contract.limits import MAX_MESSAGE_AGE_DAYS
 from api_client.outbox.age import created_at
 from api_client.outbox.changes import Changes
-from api_client.outbox.entries import Entry
+from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.journal import FileJournal, StoredOperation
 
 
@@ -62,11 +63,18 @@ def drop_expired(path: Path) -> Path | None:
         kept = Path(f"{path}.expired-{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}.jsonl")
         _write(kept, stored)
         _move_bytes(Path(f"{path}.spool"), kept.with_suffix(".spool"), stored)
-        gone = [Entry(one.id, frozenset(), one.body) for one in stored]
-        journal.commit(Changes(dropped=gone))
+        # They are as good as confirmed: nothing will be sent.
+        journal.commit(Changes(confirmed=_messages(stored)))
         return kept
     finally:
         journal.close()
+
+
+def _messages(stored: list[StoredOperation]) -> list[Dispatch]:
+    return [
+        Dispatch(str(message_id), [Entry(one.id, frozenset(), one.body) for one in group])
+        for message_id, group in groupby(stored, lambda one: one.message_id)
+    ]
 
 
 def _write(path: Path, stored: list[StoredOperation]) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 import time
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,20 @@ from typing import Protocol
 from api_client.contract.errors import Unavailable
 from api_client.outbox.age import oldest_id
 from api_client.outbox.changes import Changes
-from api_client.outbox.database import Damaged, Totals, connect, move_aside
+from api_client.outbox.check import Damaged, Totals
+from api_client.outbox.database import connect, move_aside
+from api_client.outbox.entries import Dispatch
 from api_client.outbox.locks import lock_file
+from api_client.outbox.tables import add_messages, confirm_messages, remove_confirmed
 
 #: Free pages (of 4 KiB) that a file may keep for what comes next, and how many it gives back in
 #: one step.
 _FREE_PAGES = 1000
 _PAGES_AT_ONCE = 500
+#: Operations of confirmed messages, and bytes of those messages, that are removed in one step: the
+#: more there are, the more of them are neighbours in the file, and leave whole pages empty.
+_FINISHED_OPERATIONS = 4000
+_FINISHED_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,7 @@ class FileJournal:
         self.name = str(path)
         self._wall = wall
         self._lock = lock_file(path)
+        self._finished = _Finished()
         _open_journals.add(self)
         try:
             self._connection, self.found = self._open()
@@ -136,44 +144,33 @@ class FileJournal:
 
     def commit(self, changes: Changes) -> None:
         """See `Journal.commit`. One transaction, one fsync."""
-        message_ids = {e.row: d.id for d in changes.packed for e in d.entries}
-        added = {entry.row for entry in changes.added}
         now = int(self._wall())
+        finished = self._finished.and_also(changes.confirmed)
         with self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(
-                "INSERT INTO operations (id, message_id, added_at, crc, body)"
-                " VALUES (?, ?, ?, ?, ?)",
-                [
-                    (e.row, message_ids.get(e.row), now, zlib.crc32(e.body, e.row), e.body)
-                    for e in changes.added
-                ],
+                "INSERT INTO operations (id, added_at, crc, body) VALUES (?, ?, ?, ?)",
+                [(e.row, now, zlib.crc32(e.body, e.row), e.body) for e in changes.added],
             )
-            connection.executemany(
-                "UPDATE operations SET message_id = ? WHERE id = ?",
-                [(message, entry) for entry, message in message_ids.items() if entry not in added],
-            )
-            connection.executemany(
-                "DELETE FROM operations WHERE message_id = ?",
-                [(dispatch.id,) for dispatch in changes.confirmed],
-            )
+            add_messages(connection, ((d.id, [e.row for e in d.entries]) for d in changes.packed))
+            confirm_messages(connection, (dispatch.id for dispatch in changes.confirmed))
             connection.executemany(
                 "DELETE FROM operations WHERE id = ?", [(e.row,) for e in changes.dropped]
             )
+            if finished.many:
+                remove_confirmed(connection)
+        self._finished = _Finished() if finished.many else finished
 
     def packed(self) -> Iterator[StoredOperation]:
         """See `Journal.packed`."""
-        query = (
-            "SELECT id, message_id, body FROM operations"
-            " WHERE message_id IS NOT NULL ORDER BY message_id, id"
-        )
-        return (StoredOperation(*row) for row in self._connection.execute(query))
+        return self._in_messages("NOT confirmed")
 
     def waiting(self, after: int, operations: int, size: int) -> list[StoredOperation]:
         """See `Journal.waiting`."""
         query = (
-            "SELECT id, message_id, body FROM operations"
-            " WHERE message_id IS NULL AND id > ? ORDER BY id LIMIT ?"
+            "SELECT id, NULL, body FROM operations WHERE id > ?1 AND id NOT IN"
+            " (SELECT value FROM messages, json_each(rows) WHERE value > ?1)"
+            " ORDER BY id LIMIT ?2"
         )
         found = []
         for row in self._connection.execute(query, (after, operations)):
@@ -190,15 +187,11 @@ class FileJournal:
 
     def expired(self) -> Iterator[StoredOperation]:
         """The operations in messages that are too old to be sent, as `packed` gives them."""
-        query = (
-            "SELECT id, message_id, body FROM operations"
-            " WHERE message_id < ? ORDER BY message_id, id"
-        )
-        rows = self._connection.execute(query, (oldest_id(self._wall()),))
-        return (StoredOperation(*row) for row in rows)
+        return self._in_messages("NOT confirmed AND messages.id < ?", oldest_id(self._wall()))
 
     def tidy(self) -> bool:
         """See `Journal.tidy`."""
+        self._remove_confirmed()
         if self._free_pages() <= _FREE_PAGES:
             return False
         self._vacuum(_PAGES_AT_ONCE)
@@ -208,6 +201,7 @@ class FileJournal:
         """See `Journal.close`. A file that holds nothing any more becomes small."""
         # What was committed is safe in any case; a full disk must not keep the lock held.
         with suppress(sqlite3.Error):
+            self._remove_confirmed()
             if self._connection.execute("SELECT 1 FROM operations LIMIT 1").fetchone() is None:
                 self._vacuum(self._free_pages())
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -239,6 +233,21 @@ class FileJournal:
                 field="outbox",
             ) from error
 
+    def _in_messages(self, which: str, *parameters: str) -> Iterator[StoredOperation]:
+        query = (
+            "SELECT operations.id, messages.id, body FROM messages, json_each(rows)"
+            f" JOIN operations ON operations.id = value WHERE {which}"
+            " ORDER BY messages.id, json_each.key"
+        )
+        return (StoredOperation(*row) for row in self._connection.execute(query, parameters))
+
+    def _remove_confirmed(self) -> None:
+        if self._finished != _Finished():
+            with self._connection as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                remove_confirmed(connection)
+            self._finished = _Finished()
+
     def _free_pages(self) -> int:
         (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()
         return int(pages)
@@ -260,6 +269,25 @@ class FileJournal:
             "was deleted. Open the outbox again to start with an empty one; "
             f"`sqlite3 {moved} .recover` prints what can still be read.",
             field="outbox",
+        )
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What of confirmed messages is still in the file."""
+
+    operations: int = 0
+    bytes: int = 0
+
+    @property
+    def many(self) -> bool:
+        return self.operations >= _FINISHED_OPERATIONS or self.bytes >= _FINISHED_BYTES
+
+    def and_also(self, dispatches: Sequence[Dispatch]) -> _Finished:
+        operations = sum(len(dispatch.entries) for dispatch in dispatches)
+        return _Finished(
+            self.operations + operations,
+            self.bytes + sum(len(dispatch.body) for dispatch in dispatches),
         )
 
 

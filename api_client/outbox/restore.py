@@ -6,9 +6,10 @@ import logging
 from dataclasses import dataclass, field
 from itertools import groupby
 
+import msgspec
+
 from api_client.contract import codec
 from api_client.contract.errors import InvalidRequest
-from api_client.contract.events import decode_event
 from api_client.contract.operations import AppendEvents, SaveArtifact, WriteOperation
 from api_client.contract.ordering import OrderingKey, ordering_keys
 from api_client.outbox.entries import Dispatch, Entry
@@ -70,6 +71,13 @@ def _ordering_keys(operation: WriteOperation) -> frozenset[OrderingKey]:
     state_keys: list[str] = []
     if isinstance(operation, AppendEvents):
         for raw in operation.events:
-            envelope = decode_event(raw)
-            state_keys += [*envelope.state_delta, *envelope.state_delete]
+            changed = codec.decode(raw, _StateChange)
+            state_keys += [*changed.state_delta, *changed.state_delete]
     return ordering_keys(operation, state_keys)
+
+
+class _StateChange(msgspec.Struct):
+    """What of an event matters here. It was checked as a whole before it was accepted."""
+
+    state_delta: dict[str, msgspec.Raw] = {}
+    state_delete: list[str] = []

@@ -10,7 +10,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 from api_client.contract.checks import check_size
 from api_client.contract.durability import sync_folder
@@ -42,7 +41,7 @@ class Spool:
         #: Descriptors of files that were written and not settled yet.
         self._written: dict[Path, int] = {}
 
-    def write(self, entry_id: int, chunks: Iterable[bytes]) -> BlobFile:
+    def write(self, entry_id: int, chunks: Iterable[bytes | memoryview]) -> BlobFile:
         """Copy ``chunks`` into the file of ``entry_id`` in one pass, hashing on the way.
 
         The file survives a crash once `settle` has told so.
@@ -52,17 +51,19 @@ class Spool:
             OSError: the source cannot be read, or the disk is full.
         """
         path = self._made() / str(entry_id)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
-            with open(path, "wb") as file:
-                reference = _copy(chunks, file)
-                file.flush()
-                if not self._temporary:
-                    if reference.size > _LARGE:
-                        os.fsync(file.fileno())
-                    self._written[path] = os.dup(file.fileno())
+            reference = _copy(chunks, descriptor)
+            if reference.size > _LARGE and not self._temporary:
+                os.fsync(descriptor)
         except BaseException:
+            os.close(descriptor)
             path.unlink(missing_ok=True)
             raise
+        if self._temporary:
+            os.close(descriptor)
+        else:
+            self._written[path] = descriptor
         return BlobFile(path, reference, shareable=not self._temporary)
 
     def settle(self, blob: BlobFile, then: Then) -> None:
@@ -133,12 +134,18 @@ class Spool:
         return folder
 
 
-def _copy(chunks: Iterable[bytes], file: BinaryIO) -> BlobReference:
+def _copy(chunks: Iterable[bytes | memoryview], descriptor: int) -> BlobReference:
     digest = hashlib.sha256()
     size = 0
     for chunk in chunks:
         size += len(chunk)
         check_size(size, "data", MAX_ARTIFACT_BYTES)
         digest.update(chunk)
-        file.write(chunk)
+        _write(descriptor, chunk)
     return BlobReference(digest.hexdigest(), size)
+
+
+def _write(descriptor: int, chunk: bytes | memoryview) -> None:
+    written = os.write(descriptor, chunk)
+    while written < len(chunk):
+        written += os.write(descriptor, chunk[written:])

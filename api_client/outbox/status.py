@@ -17,6 +17,23 @@ from api_client.outbox.age import oldest_id
 from api_client.outbox.database import connect_to_read
 from api_client.outbox.homes import files_in, fixed, is_folder, spool_of
 from api_client.outbox.locks import in_use
+from api_client.outbox.tables import version_of
+
+# Operations with their bytes and the oldest, messages with their operations, and those too old.
+_COUNT = """
+SELECT * FROM (
+    SELECT count(*), coalesce(sum(length(body)), 0), min(added_at) FROM operations
+    WHERE id NOT IN (SELECT value FROM messages, json_each(rows) WHERE confirmed)
+), (
+    SELECT count(*), coalesce(sum(json_array_length(rows)), 0), coalesce(sum(id < ?), 0)
+    FROM messages WHERE NOT confirmed
+)
+"""
+_COUNT_OF_FORMAT_1 = """
+SELECT count(*), coalesce(sum(length(body)), 0), min(added_at), count(DISTINCT message_id),
+    count(message_id), count(DISTINCT CASE WHEN message_id < ? THEN message_id END)
+FROM operations
+"""
 
 
 class OutboxStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +87,7 @@ def status_of(path: Path, wall: Callable[[], float] = time.time) -> OutboxStatus
             found = _count(connection, oldest_id(wall()))
     except sqlite3.Error as error:
         return OutboxStatus(path=str(path), in_use=used, problem=str(error))
-    operations, on_way, messages, expired, size, oldest = found
+    operations, size, oldest, messages, on_way, expired = found
     return OutboxStatus(
         path=str(path),
         in_use=used,
@@ -84,13 +101,11 @@ def status_of(path: Path, wall: Callable[[], float] = time.time) -> OutboxStatus
     )
 
 
-def _count(connection: sqlite3.Connection, oldest: str) -> tuple[int, int, int, int, int, int]:
-    return connection.execute(  # type: ignore[no-any-return]
-        "SELECT count(*), count(message_id), count(DISTINCT message_id),"
-        " count(DISTINCT CASE WHEN message_id < ? THEN message_id END),"
-        " coalesce(sum(length(body)), 0), min(added_at) FROM operations",
-        (oldest,),
-    ).fetchone()
+def _count(
+    connection: sqlite3.Connection, oldest: str
+) -> tuple[int, int, int | None, int, int, int]:
+    query = _COUNT_OF_FORMAT_1 if version_of(connection) == 1 else _COUNT
+    return connection.execute(query, (oldest,)).fetchone()  # type: ignore[no-any-return]
 
 
 def _bytes_in(folder: Path) -> int:

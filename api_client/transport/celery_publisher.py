@@ -49,7 +49,7 @@ class CeleryPublisher:
                 queue=task,
                 task_id=task_id,
                 serializer=codec.BODY_SERIALIZER,
-                headers={codec.TRY_HEADER: tries},
+                headers={codec.TRY_HEADER: tries, codec.NOTICE_HEADER: True},
                 # Celery would otherwise format the whole body for its logs.
                 argsrepr="",
                 kwargsrepr="",

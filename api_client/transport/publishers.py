@@ -90,6 +90,7 @@ class RedisPublisher:
                 "argsrepr": "",
                 "kwargsrepr": "",
                 codec.TRY_HEADER: tries,
+                codec.NOTICE_HEADER: True,
             },
             "properties": {
                 "correlation_id": task_id,

@@ -34,6 +34,9 @@ _TIDY_EVERY = 0.5
 _KEYS_AT_ONCE = 1000
 _CLOSE_SECONDS = 10.0
 
+#: The status of a notice (`codec.RESULT_NOTICE`).
+_STORED = "STORED"
+
 #: Called with a request's name and the task's result as JSON.
 OnResult = Callable[[str, msgspec.Raw], None]
 
@@ -42,7 +45,7 @@ class _Meta(msgspec.Struct):
     """The parts of Celery's stored result that matter here."""
 
     status: str
-    result: msgspec.Raw
+    result: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class ResultReader:
@@ -146,6 +149,8 @@ class ResultReader:
         except msgspec.MsgspecError as error:
             log.error("a result cannot be read: %s", error)
             return
+        if meta.status == _STORED and (stored := self.redis.get(key)) is not None:
+            self._hand_out(key, stored)
         if meta.status not in ("SUCCESS", "FAILURE"):
             return
         request_id = key.removeprefix(self._prefix)

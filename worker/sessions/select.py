@@ -128,5 +128,5 @@ def _newest_events(by_time: bool) -> Subquery:
 
 def _no_events() -> Subquery:
     columns = {"seq": BigInteger, "place": BigInteger, "payload": Text}
-    nothing = (cast(null(), kind).label(name) for name, kind in columns.items())
+    nothing: list[Any] = [cast(null(), kind).label(name) for name, kind in columns.items()]
     return select(*nothing).where(false()).subquery("found")

@@ -70,12 +70,18 @@ def _command_missing() -> str | None:
 
 def _ingest(storage: Storage, folder: Path) -> None:
     """Run the command, from the start of its process to the end."""
+    environment = {
+        **storage.environment,
+        "ZDK_OUTBOX": str(storage.folder / "ingest.outbox"),
+        # As installed packages do, it finds its modules compiled: the warm-up has left them here.
+        # An environment made by uv has none, and a shell may tell Python to keep none.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(storage.folder / "bytecode"),
+    }
     subprocess.run(
         [*_COMMAND, str(folder), "--app", APP, "--user", USER, "--session", new_id()],
         check=True,
         capture_output=True,
         timeout=_COMMAND_SECONDS,
-        env=clean_environment(
-            {**storage.environment, "ZDK_OUTBOX": str(storage.folder / "ingest.outbox")}
-        ),
+        env=clean_environment(environment),
     )

@@ -84,6 +84,15 @@ class TestStatus:
             "problem": None,
         }
 
+    def test_what_is_confirmed_counts_no_more(self, path: Path) -> None:
+        done, other = (Dispatch(new_id(), [Entry(n, frozenset(), create(f"s{n}"))]) for n in (1, 2))
+        with closing(FileJournal(path)) as journal:
+            journal.commit(Changes(added=done.entries + other.entries, packed=[done, other]))
+            journal.commit(Changes(confirmed=[done]))
+            (found,) = status(path)
+        assert (found["waiting"], found["on_way"], found["messages"]) == (0, 1, 1)
+        assert found["bytes"] == len(create("s2"))
+
     def test_it_names_messages_that_are_too_old(self, path: Path) -> None:
         leave(path, message=WEEKS_AGO, packed=2)
         assert status(path)[0]["expired"] == 1

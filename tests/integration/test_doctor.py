@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def test_database_down(site: Site) -> None:
     findings = examine(site, code=5)
     assert failed(findings) == ["database"]
     assert "secret-word" not in json.dumps(findings)
+
+
+def test_postgresql_tells_of_its_connections(postgres_site: Site) -> None:
+    findings = examine(postgres_site, "--skip=round-trip", code=0)
+    detail = findings["database"]["detail"]
+    # The server takes 300, and keeps three for its superusers.
+    assert re.fullmatch(
+        r"postgresql answers; [1-9]\d* of 297 connections taken, a process takes up to 1", detail
+    )
 
 
 def test_schema_behind(site: Site) -> None:

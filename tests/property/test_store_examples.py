@@ -595,20 +595,12 @@ class TestPools:
         database.close()
 
     @pytest.mark.parametrize(
-        ("url", "given", "expected"),
-        [
-            ("postgresql://user@host/name", None, 10),
-            ("postgresql://user@host/name", 3, 3),
-            ("sqlite:///file.db", None, 5),
-            ("sqlite:///file.db", 2, 2),
-        ],
+        ("url", "size"), [("postgresql://user@host/name", 3), ("sqlite:///file.db", 2)]
     )
-    def test_seed_fault_pool_sizes_are_fixed(
-        self, url: str, given: int | None, expected: int
-    ) -> None:
-        database = Database(DatabaseOptions(url, pool_size=given, pool_overflow=4))
+    def test_seed_fault_pool_sizes_are_fixed(self, url: str, size: int) -> None:
+        database = Database(DatabaseOptions(url, pool_size=size, pool_overflow=4))
         assert isinstance(database.write.pool, QueuePool)
-        assert database.write.pool.size() == expected
+        assert database.write.pool.size() == size
         assert database.write.pool is database.read.pool
 
     def test_two_storage_objects_in_memory_share_nothing(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from api_client.outbox.changes import Changes
-from api_client.outbox.database import Totals
+from api_client.outbox.check import Totals
 from api_client.outbox.journal import StoredOperation
 
 

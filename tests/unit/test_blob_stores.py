@@ -459,6 +459,7 @@ class TestFiles:
     ) -> None:
         # Another user's, and not for this one to write: root may touch all, so it is refused here.
         name = put(files, DATA)
+        make_older(files, name, HOUR)
 
         def refused(*_: object) -> None:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))

@@ -15,9 +15,16 @@ from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.homes import open_homes
 from api_client.outbox.journal import FileJournal
 from api_client.outbox.spool import Spool
+from api_client.outbox.tables import message_crc
 
 BODY = b"an operation that can be found in the file"
 MESSAGE = "01a20601-e906-72c6-b1e7-aa65ee916bb0"
+
+
+def row(message: str, rows: str) -> str:
+    """SQL for a message with the right checksum."""
+    crc = message_crc(message.encode(), 0, rows.encode())
+    return f"SELECT '{message}', 0, {crc}, '{rows}'"
 
 
 @pytest.fixture
@@ -96,6 +103,47 @@ def test_one_changed_bit_of_a_message_id(path: Path) -> None:
     assert moved(path.parent).read_bytes() == content
 
 
+def pack(path: Path) -> None:
+    """Put the first 9 operations into a message."""
+    entries = [Entry(n, frozenset(), BODY) for n in range(1, 10)]
+    with closing(FileJournal(path)) as journal:
+        journal.commit(Changes(packed=[Dispatch(MESSAGE, entries)]))
+
+
+@pytest.mark.parametrize("bit", [1, 128])
+def test_one_changed_bit_of_what_a_message_holds(path: Path, bit: int) -> None:
+    pack(path)
+    content = path.read_bytes()
+    place = content.index(b"[1,2,3,4") + 3
+    content = content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :]
+    path.write_bytes(content)
+    with pytest.raises(Unavailable, match="1 messages do not match their checksums"):
+        FileJournal(path)
+    assert moved(path.parent).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("UPDATE messages SET confirmed = 1", "1 messages do not match their checksums"),
+        ("DELETE FROM operations WHERE id IN (2, 3)", "2 operations that messages hold are not"),
+        (f"INSERT INTO messages {row('another', '[9,10]')}", "1 operations are in more than one"),
+        *(
+            (f"UPDATE messages SET (id, confirmed, crc, rows) = ({row(MESSAGE, rows)})", "not say")
+            for rows in ("", "[1,2", "1", "[]", "{}", '{"a":1}', '["1"]', "[1.5]", "[null]")
+        ),
+    ],
+)
+def test_messages_that_cannot_be(path: Path, statement: str, problem: str) -> None:
+    pack(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+    content = path.read_bytes()
+    with pytest.raises(Unavailable, match=problem):
+        FileJournal(path)
+    assert moved(path.parent).read_bytes() == content
+
+
 @pytest.mark.parametrize("emptied", [True, False])
 def test_one_that_is_gone_while_its_log_is_there(path: Path, emptied: bool) -> None:
     journal = FileJournal(path)
@@ -132,7 +180,7 @@ def test_one_that_is_begun_in_an_empty_file(tmp_path: Path) -> None:
         assert journal.found.operations == 0
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", [0, 1, 2])
 @pytest.mark.parametrize("damaged", [True, False])
 def test_another_application_keeps_its_file(tmp_path: Path, version: int, damaged: bool) -> None:
     path = tmp_path / "theirs.db"

@@ -178,6 +178,7 @@ class TestDropping:
         ]
         (home,) = open_homes(path)
         assert home.open == 3
+        assert not home.journal.holds(1)
         home.journal.close()
 
     def test_the_bytes_they_refer_to_move_too(self, path: Path) -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from api_client import ArtifactKey, SessionKey, StorageClient
 from api_client.contract.errors import StorageError, Unavailable
-from api_client.contract.limits import MAX_INLINE_BYTES
 from api_client.contract.records import ArtifactVersion, Page
 from api_client.ingest import flight as flights
 from api_client.ingest import listing
@@ -139,28 +138,38 @@ class Storage:
         self.bytes -= candidate.file.size
 
 
-def fly(storage: Storage, count: int, size: int) -> None:
-    with Flight(storage.begin, storage.settle, 30.0) as flight:
+def fly(storage: Storage, count: int, size: int, inline_bytes: int) -> None:
+    with Flight(storage.begin, storage.settle, 30.0, inline_bytes) as flight:
         for number in range(count):
             flight.add(Candidate(*named(f"{number:07d}", size), stored=None))
         flight.drain()
     assert (storage.begun, storage.files) == (count, 0)
 
 
+@pytest.mark.parametrize("inline_bytes", [2_048, 65_536])
 @pytest.mark.parametrize(
-    ("count", "size"), [(20_000, 0), (2_000, 60_000), (100, 5_000_000), (3, 10**10)]
+    ("count", "size"), [(20_000, 0), (8_000, 60_000), (100, 5_000_000), (3, 10**10)]
 )
 def test_files_and_bytes_under_way_are_bounded(
-    count: int, size: int, monkeypatch: pytest.MonkeyPatch
+    count: int, size: int, inline_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One thread, so that the counts of the storage are right.
     monkeypatch.setattr(flights, "_THREADS", 1)
     storage = Storage()
-    fly(storage, count, size)
+    fly(storage, count, size, inline_bytes)
     assert storage.most_files <= flights._MOST_FILES
-    in_memory = size <= MAX_INLINE_BYTES
+    in_memory = size <= inline_bytes
     most = flights._MOST_IN_MEMORY if in_memory else flights._MOST_BYTES
     assert storage.most_bytes <= max(most, size)
+
+
+def test_files_that_are_not_held_in_memory_need_no_room_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flights, "_THREADS", 1)
+    storage = Storage()
+    fly(storage, 8_000, 60_000, inline_bytes=2_048)
+    assert storage.most_bytes > flights._MOST_IN_MEMORY
 
 
 def test_memory_does_not_grow_with_the_number_of_files() -> None:
@@ -170,7 +179,7 @@ def test_memory_does_not_grow_with_the_number_of_files() -> None:
         stored = (version(f"{number:07d}") for number in range(0, count, 2))
         tracemalloc.start()
         try:
-            with Flight(lambda one: one.stored is None, tally.settled, 30.0) as flight:
+            with Flight(lambda one: one.stored is None, tally.settled, 30.0, 0) as flight:
                 for candidate in join(files, stored):
                     flight.add(candidate)
                 flight.drain()
@@ -223,7 +232,7 @@ def test_storage_that_does_not_answer_ends_the_run_in_time() -> None:
         answer.wait(60)
         return True
 
-    with Flight(begin, lambda *all: settled.append(all), 0.05) as flight:
+    with Flight(begin, lambda *all: settled.append(all), 0.05, 0) as flight:
         flight.add(Candidate(*named("a"), stored=None))
         try:
             with pytest.raises(Unavailable, match="zdk doctor"):
@@ -237,7 +246,7 @@ def test_error_that_is_no_files_own_ends_the_run() -> None:
     def begin(_: Candidate) -> bool | StorageError:
         raise Unavailable("the client is closed")
 
-    with Flight(begin, lambda *_: None, 30.0) as flight:
+    with Flight(begin, lambda *_: None, 30.0, 0) as flight:
         flight.add(Candidate(*named("a"), stored=None))
         with pytest.raises(Unavailable, match="closed"):
             flight.drain()
@@ -254,7 +263,7 @@ def test_nothing_begins_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
         begun.set()
         return go_on.wait(60)
 
-    flight = Flight(begin, lambda *_: None, 30.0)
+    flight = Flight(begin, lambda *_: None, 30.0, 0)
     for name in "abc":
         flight.add(Candidate(*named(name, flights._BATCH_BYTES), stored=None))
     assert begun.wait(60)

@@ -32,6 +32,7 @@ from api_client.outbox.journal import FileJournal, MemoryJournal, StoredOperatio
 from api_client.outbox.locks import in_use
 from api_client.outbox.options import OutboxOptions
 from api_client.outbox.outbox import Outbox
+from api_client.outbox.restore import read_entry
 from api_client.outbox.spool import Spool
 from api_client.receipts import Receipt
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
@@ -80,6 +81,22 @@ def operations_in(journal: FileJournal) -> Sequence[StoredOperation]:
     return sorted(everything, key=lambda stored: stored.id)
 
 
+def copied(path: Path, folder: Path) -> Path:
+    """What a killed client leaves behind: the file and its write-ahead log as they are."""
+    folder.mkdir()
+    for part in (path, Path(f"{path}-wal")):
+        (folder / part.name).write_bytes(part.read_bytes())
+    return folder / path.name
+
+
+def rows_in(path: Path) -> tuple[int, int]:
+    """The operations and messages in a file, done or not."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = "(SELECT count(*) FROM operations), (SELECT count(*) FROM messages)"
+        operations, messages = connection.execute(f"SELECT {tables}").fetchone()
+    return operations, messages
+
+
 class TestWhatLasts:
     def test_a_new_file_is_empty(self, path: Path) -> None:
         assert found_in(path) == []
@@ -118,8 +135,39 @@ class TestWhatLasts:
         confirmed, other = Dispatch("m1", entries[:2]), Dispatch("m2", [entries[2]])
         journal.commit(Changes(added=entries, packed=[confirmed, other]))
         journal.commit(Changes(confirmed=[confirmed]))
+        left = [(3, "m2"), (4, None)]
+        assert [(op.id, op.message_id) for op in operations_in(journal)] == left
         journal.close()
-        assert [(op.id, op.message_id) for op in found_in(path)] == [(3, "m2"), (4, None)]
+        assert rows_in(path) == (2, 1)
+        assert [(op.id, op.message_id) for op in found_in(path)] == left
+
+    def test_messages_come_one_after_the_other_each_in_its_order(
+        self, journal: FileJournal
+    ) -> None:
+        entries = {n: entry(n) for n in range(1, 21)}
+        first = [entries[n] for n in (2, 9, 10, 11, 20)]
+        second = [entries[n] for n in (1, 3, 12)]
+        packed = [Dispatch("m2", second), Dispatch("m1", first)]
+        journal.commit(Changes(added=[*entries.values()], packed=packed))
+        assert [(op.message_id, op.id) for op in journal.packed()] == [
+            *(("m1", n) for n in (2, 9, 10, 11, 20)),
+            *(("m2", n) for n in (1, 3, 12)),
+        ]
+
+    def test_what_waits_is_read_in_slices(self, journal: FileJournal) -> None:
+        entries = [entry(n, b"12345") for n in range(1, 11)]
+        packed = [Dispatch("m1", entries[1:3]), Dispatch("m2", [entries[7]])]
+        journal.commit(Changes(added=entries, packed=packed))
+        journal.commit(Changes(confirmed=packed[:1]))
+
+        def waiting(after: int, operations: int, size: int) -> list[int]:
+            return [op.id for op in journal.waiting(after, operations, size)]
+
+        assert waiting(0, 100, 1000) == [1, 4, 5, 6, 7, 9, 10]
+        assert waiting(0, 3, 1000) == [1, 4, 5]
+        assert waiting(5, 3, 1000) == [6, 7, 9]
+        assert waiting(5, 100, 6) == [6, 7]
+        assert waiting(10, 100, 1000) == []
 
     def test_all_of_one_commit_or_none(self, journal: FileJournal, path: Path) -> None:
         first = entry(1)
@@ -138,13 +186,23 @@ class TestWhatLasts:
     def test_a_commit_is_in_the_file_before_it_is_closed(
         self, journal: FileJournal, path: Path, tmp_path: Path
     ) -> None:
-        # What a killed client leaves behind: the file and its write-ahead log as they are.
         journal.commit(Changes(added=[entry(1)]))
-        left = tmp_path / "left"
-        left.mkdir()
-        for part in (path, Path(f"{path}-wal")):
-            (left / part.name).write_bytes(part.read_bytes())
-        assert [op.id for op in found_in(left / path.name)] == [1]
+        left = copied(path, tmp_path / "left")
+        assert [op.id for op in found_in(left)] == [1]
+
+    def test_what_was_confirmed_stays_so_when_the_client_is_killed(
+        self, journal: FileJournal, path: Path, tmp_path: Path
+    ) -> None:
+        entries = [entry(n, b"123") for n in range(1, 7)]
+        confirmed, other = Dispatch("m1", entries[:3]), Dispatch("m2", entries[3:5])
+        journal.commit(Changes(added=entries, packed=[confirmed, other]))
+        journal.commit(Changes(confirmed=[confirmed]))
+        left = copied(path, tmp_path / "left")
+        with closing(FileJournal(left)) as opened:
+            found = opened.found
+            assert (found.operations, found.bytes, found.waiting, found.last) == (3, 9, 1, 6)
+            assert [op.id for op in operations_in(opened)] == [4, 5, 6]
+            assert not opened.holds(1), "its bytes beside the outbox would stay"
 
     def test_the_file_is_written_so_that_power_loss_takes_nothing(
         self, journal: FileJournal
@@ -217,9 +275,9 @@ class TestFilesThatCannotBeOpened:
     def test_an_outbox_of_a_later_release_is_refused_and_left_as_it_is(self, path: Path) -> None:
         FileJournal(path).close()
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA user_version=2")
+            connection.execute("PRAGMA user_version=3")
         before = path.read_bytes()
-        with pytest.raises(Unavailable, match=r"later release \(format 2\)") as caught:
+        with pytest.raises(Unavailable, match=r"later release \(format 3\)") as caught:
             FileJournal(path)
         assert caught.value.field == "outbox"
         assert path.read_bytes() == before
@@ -281,11 +339,53 @@ class TestDisk:
 
     def test_the_log_beside_it_becomes_small(self, drained: FileJournal, path: Path) -> None:
         log = Path(f"{path}-wal")
-        assert log.stat().st_size > 20_000_000
+        assert log.stat().st_size > 10_000_000
         # The second writer after a checkpoint begins the log anew.
         drained.commit(Changes(added=[entry(1)]))
         drained.commit(Changes(added=[entry(2)]))
         assert log.stat().st_size < 5_000_000
+
+    def test_what_is_confirmed_goes_when_there_is_nothing_else_to_do(
+        self, journal: FileJournal, path: Path
+    ) -> None:
+        done = Dispatch("m1", [entry(1)])
+        journal.commit(Changes(added=[*done.entries, entry(2)], packed=[done]))
+        journal.commit(Changes(confirmed=[done]))
+        assert rows_in(path) == (2, 1)
+        assert not journal.tidy()
+        assert rows_in(path) == (1, 0)
+
+    @pytest.mark.parametrize(("count", "size"), [(500, 2), (5, 200_000)])
+    def test_what_is_confirmed_does_not_gather_without_end(
+        self, journal: FileJournal, path: Path, count: int, size: int
+    ) -> None:
+        held = []
+        for number in range(20):
+            rows = range(number * count + 1, (number + 1) * count + 1)
+            done = Dispatch(f"m{number}", [entry(row, b"x" * size) for row in rows])
+            journal.commit(Changes(added=done.entries, packed=[done]))
+            journal.commit(Changes(confirmed=[done]))
+            operations, messages = rows_in(path)
+            assert operations == messages * count
+            held.append(messages)
+        again = held[held.index(0) :]
+        assert 1 < max(again) <= max(held) < 10
+
+    def test_what_could_not_be_removed_is_removed_the_next_time(
+        self, journal: FileJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refusing(_: sqlite3.Connection) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        done = Dispatch("m1", [entry(n) for n in range(1, 5001)])
+        journal.commit(Changes(added=done.entries, packed=[done]))
+        with monkeypatch.context() as full:
+            full.setattr("api_client.outbox.journal.remove_confirmed", refusing)
+            with pytest.raises(sqlite3.OperationalError):
+                journal.commit(Changes(confirmed=[done]))
+        assert len([*journal.packed()]) == 5000
+        journal.commit(Changes(confirmed=[done]))
+        assert rows_in(path) == (0, 0)
 
     def test_a_small_outbox_is_let_be(self, journal: FileJournal) -> None:
         journal.commit(Changes(added=[entry(1)]))
@@ -392,6 +492,29 @@ class TestGoingOnAfterARestart:
         journal.close()
         with self.reopened(path, transport) as outbox:
             assert outbox.pending == 1
+
+
+def test_an_operation_that_is_read_again_is_ordered_by_all_the_state_that_it_touches() -> None:
+    event = Event(author="a", state_delta={"app:n": 1, "x": 1}, state_delete=["user:m"])
+    append = AppendEvents(key=KEY, events=[encode_event(event)])
+    stored = StoredOperation(7, None, codec.encode_operation(append))
+    found = read_entry(Home(MemoryJournal(), Spool(None)), stored)
+    assert found is not None
+    assert (found.row, found.body) == (7, stored.body)
+    assert found.keys == {
+        ("session", "app", "user", "session"),
+        ("app", "app"),
+        ("user", "app", "user"),
+    }
+
+
+def test_an_operation_that_cannot_be_read_again_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    home = Home(MemoryJournal(), Spool(None))
+    append = AppendEvents(key=KEY, events=[msgspec.Raw(b'{"state_delete":"all"}')])
+    for body in (b"no JSON", codec.encode_operation(append)):
+        caplog.clear()
+        assert read_entry(home, StoredOperation(7, None, body)) is None
+        assert "operation 7 in in memory cannot be read" in caplog.text
 
 
 class FullWhileForgetting(FileJournal):

@@ -35,7 +35,7 @@ CONTENTS = {
 
 def read(source: ArtifactSource) -> bytes:
     try:
-        return b"".join(source.chunks())
+        return b"".join(map(bytes, source.chunks()))
     finally:
         source.close()
 

@@ -12,7 +12,7 @@ from kombu import Message
 
 from api_client.contract import codec
 from worker import gate
-from worker.gathering import Gathering, may_gather
+from worker.gathering import Gathering, comes_again, may_gather
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +78,15 @@ class GuardedConsumer(Consumer):
         if may_gather(message.headers, message.delivery_info, size):
             self._gathering.add(message, size)
             self.call_soon(self._hand_on_gathered)
-        else:
-            self._hand_on(message)
+            return
+        if comes_again(message.headers, message.delivery_info):
+            # It must not overtake its first copy, which would count as a try that has failed.
+            self._hand_on_gathered(all_of_them=True)
+        self._hand_on(message)
 
-    def _hand_on_gathered(self) -> None:
+    def _hand_on_gathered(self, *, all_of_them: bool = False) -> None:
         """Give each process of the pool that has none a group of messages."""
-        while self._gathering and len(self._groups) < self.pool.num_processes:
+        while self._gathering and (all_of_them or len(self._groups) < self.pool.num_processes):
             self._hand_on(self._grouped(self._gathering.take()))
 
     def _grouped(self, messages: list[Any]) -> Message:

@@ -22,6 +22,16 @@ MOST_MESSAGES = 64
 T = TypeVar("T")
 
 
+def comes_again(headers: Mapping[str, Any], delivery_info: Mapping[str, Any]) -> bool:
+    """Whether a message may have been delivered before: redelivered, or sent again.
+
+    Parameters:
+        headers, delivery_info: as the gate has cleaned them.
+    """
+    redelivered = headers["redelivered"] or delivery_info.get("redelivered")
+    return bool(redelivered) or headers[codec.TRY_HEADER] > 1
+
+
 def may_gather(headers: Mapping[str, Any], delivery_info: Mapping[str, Any], size: int) -> bool:
     """Whether a message may be applied together with others.
 
@@ -29,16 +39,14 @@ def may_gather(headers: Mapping[str, Any], delivery_info: Mapping[str, Any], siz
     it again and again. Alone, its tries are counted.
 
     Parameters:
-        headers, delivery_info: as the gate has cleaned them.
+        headers, delivery_info: as of `comes_again`.
         size: of the body, in bytes.
     """
     return (
         headers["task"] == codec.WRITE_TASK
         and size <= MOST_SMALL_BYTES
-        and headers[codec.TRY_HEADER] == 1
-        and not headers["redelivered"]
         and not headers["ignore_result"]
-        and not delivery_info.get("redelivered")
+        and not comes_again(headers, delivery_info)
     )
 
 

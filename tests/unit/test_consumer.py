@@ -199,10 +199,15 @@ class TestGroups:
             {"delivery_info": {"redelivered": True}},
         ],
     )
-    def test_one_that_comes_again_is_alone(self, again: dict[str, Any]) -> None:
+    def test_one_that_comes_again_is_alone_and_overtakes_nothing(
+        self, again: dict[str, Any]
+    ) -> None:
         consumer = Consumer()
         consumer.take(watched(0), watched(1, **again), watched(2))
-        assert [task_ids(one) for one in consumer.handed_on] == [["1"], ["0", "2"]]
+        assert [task_ids(one) for one in consumer.handed_on] == [["0"], ["1"]]
+        consumer.handed_on[0].ack_log_error()
+        consumer.turn()
+        assert task_ids(consumer.handed_on[2]) == ["2"]
 
     def test_a_large_one_waits_for_nobody(self) -> None:
         consumer = Consumer()

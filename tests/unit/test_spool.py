@@ -140,6 +140,23 @@ def test_a_temporary_folder_ends_with_the_client() -> None:
     assert not blob.path.parent.exists()
 
 
+def test_the_files_of_a_temporary_folder_are_synced_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    # They may become blobs as they are, and those outlive the client.
+    synced: list[str] = []
+    original = durability.sync_all
+
+    def watched(descriptors: Sequence[int]) -> None:
+        synced.extend(os.readlink(f"/proc/self/fd/{descriptor}") for descriptor in descriptors)
+        original(descriptors)
+
+    monkeypatch.setattr(together, "sync_all", watched)
+    temporary = Spool(None)
+    blob = temporary.write(1, CHUNKS)
+    temporary.settle(blob, lambda error: None)
+    temporary.close()
+    assert synced == [str(blob.path), str(blob.path.parent)]
+
+
 def test_files_of_one_moment_share_a_sync(
     spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +222,7 @@ def test_the_blob_store_may_share_what_was_just_written_and_survives_a_crash(
     assert spool.write(1, CHUNKS).shareable
     assert not Spool(folder).find(1, REFERENCE).shareable
     temporary = Spool(None)
-    assert not temporary.write(1, CHUNKS).shareable
+    assert temporary.write(1, CHUNKS).shareable
     temporary.close()
 
 

@@ -26,8 +26,8 @@ class Spool:
     """A folder of files, one per save, named by the operation's place in the outbox.
 
     A file may become part of the blob store as it is, under a second name there. So it is never
-    changed once it is written, and has the permissions that the umask leaves; the folder is closed
-    to others.
+    changed once it is written, has the permissions that the umask leaves, and survives a crash even
+    in a temporary folder; the folder is closed to others.
 
     Parameters:
         folder: where; None for a temporary folder that ends with the client.
@@ -54,21 +54,18 @@ class Spool:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             reference = _copy(chunks, descriptor)
-            if reference.size > _LARGE and not self._temporary:
+            if reference.size > _LARGE:
                 os.fsync(descriptor)
         except BaseException:
             os.close(descriptor)
             path.unlink(missing_ok=True)
             raise
-        if self._temporary:
-            os.close(descriptor)
-        else:
-            self._written[path] = descriptor
-        return BlobFile(path, reference, shareable=not self._temporary)
+        self._written[path] = descriptor
+        return BlobFile(path, reference, shareable=True)
 
     def settle(self, blob: BlobFile, then: Then) -> None:
-        """Call ``then`` when the file of a `write` survives a crash (at once, if the spool is a
-        temporary folder), or with an error, the file being removed, if that cannot be had.
+        """Call ``then`` when the file of a `write` survives a crash, or with an error, the file
+        being removed, if that cannot be had.
 
         Files that are settled at about the same time share a sync, and ``then`` may be called in
         the thread of another of them.

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -26,8 +25,8 @@ log = logging.getLogger(__name__)
 _KEY = "celery-task-meta-"
 #: Seconds without a reply after which it is looked for by key, in case it was missed.
 _LOOK_AFTER = 2.0
-#: Seconds of one wait for a message.
-_LISTEN_SECONDS = 0.2
+#: Seconds of one wait for a message; closing takes as long.
+_LISTEN_SECONDS = 0.05
 #: Seconds between two tries to reach Redis.
 _RECONNECT_PAUSE = 0.5
 #: Seconds between two looks for missed results and deletions of read ones.
@@ -99,9 +98,6 @@ class ResultReader:
         """Delete what was forgotten, and end."""
         self._closed.set()
         if self._thread is not None:
-            # It need not wait for its next look; where Redis is away, it looks soon enough.
-            with suppress(RedisError):
-                self.redis.publish(f"{self._prefix}closed", b"")
             self._thread.join(_CLOSE_SECONDS)
         self.redis.close()
 
@@ -127,7 +123,7 @@ class ResultReader:
             tidy_at = 0.0
             while not self._closed.is_set():
                 message = pubsub.get_message(timeout=_LISTEN_SECONDS)
-                if message is not None and not self._closed.is_set():
+                if message is not None:
                     self._hand_out(message["channel"].decode(), message["data"])
                 if time.monotonic() >= tidy_at:
                     self._look(everything=False)

@@ -308,6 +308,8 @@ def test_interrupted_run_lets_what_is_under_way_be_applied(site: Site, tmp_path:
     root = put(tmp_path / "root", {f"{n:04d}": b"%d" % n for n in range(3000)})
     code = (
         "import os, signal\n"
+        # A shell has what it starts in the background ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import api_client.ingest.tally as tally\n"
         "settled = tally.Tally.settled\n"
         "def interrupting(self, *arguments):\n"

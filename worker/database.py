@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from api_client.contract.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    import psycopg2.extensions
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,6 @@ class Database:
         write: an engine whose transactions may write. On SQLite they take the write lock at
             their start, because a lock upgraded later fails instead of waiting.
         read: an engine whose transactions see one snapshot.
-        read_once: an engine for a single statement, which sees one snapshot by itself.
         in_memory: whether it is an SQLite database that ends with this process.
     """
 
@@ -62,14 +66,33 @@ class Database:
         if self.dialect == "sqlite":
             self._engine = _sqlite_engine(url, options)
             self.write = self._engine.execution_options(begin="BEGIN IMMEDIATE")
-            self.read = self.read_once = self._engine.execution_options(begin="BEGIN")
+            self.read = self._engine.execution_options(begin="BEGIN")
         else:
             self._engine = _postgresql_engine(url, options)
             self.write = self._engine.execution_options()
             self.read = self._engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-            self.read_once = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def single(self) -> Iterator[Connection]:
+        """A connection for one statement that reads, which sees one snapshot by itself.
+
+        On PostgreSQL without a transaction, which would take two round trips more. SQLAlchemy's own
+        way of doing that takes one, to set back what it has set.
+        """
+        if self.dialect == "sqlite":
+            with self.read.connect() as connection:
+                yield connection
+            return
+        with self._engine.connect() as connection:
+            driver = cast("psycopg2.extensions.connection", connection.connection.dbapi_connection)
+            driver.autocommit = True
+            try:
+                yield connection
+            finally:
+                if not driver.closed:
+                    driver.autocommit = False
 
     def close(self) -> None:
         """Close all pooled connections."""

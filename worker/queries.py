@@ -41,7 +41,7 @@ def answer(database: Database, intake: Intake, query: Query) -> Any:
         case PutPart():
             return artifact_parts.put_part(intake, query)
     if isinstance(query, LoadSession):
-        with database.read_once.connect() as connection:
+        with database.single() as connection:
             return session_reads.load(connection, query)
     with database.read.begin() as connection:
         match query:

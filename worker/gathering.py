@@ -28,8 +28,8 @@ def comes_again(headers: Mapping[str, Any], delivery_info: Mapping[str, Any]) ->
     Parameters:
         headers, delivery_info: as the gate has cleaned them.
     """
-    redelivered = headers["redelivered"] or delivery_info.get("redelivered")
-    return bool(redelivered) or headers[codec.TRY_HEADER] > 1
+    redelivered = headers.get("redelivered") or delivery_info.get("redelivered")
+    return bool(redelivered) or headers.get(codec.TRY_HEADER, 1) > 1
 
 
 def may_gather(headers: Mapping[str, Any], delivery_info: Mapping[str, Any], size: int) -> bool:

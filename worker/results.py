@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery import states
 from celery.backends.redis import RedisBackend
@@ -13,6 +13,14 @@ from api_client.contract import codec
 from worker.retry import Trouble
 
 _trouble = Trouble()
+
+
+class _Stored(NamedTuple):
+    """A result in Redis, and what those hear who wait for it."""
+
+    key: Any
+    value: Any
+    published: Any
 
 
 class ResultBackend(RedisBackend):
@@ -32,14 +40,8 @@ class ResultBackend(RedisBackend):
 
     def store_replies(self, replies: Mapping[str, object]) -> None:
         """Store the results of several tasks, by task id, in one round trip; log as above."""
-        plain: Any = self
         try:
-            with self.client.pipeline(transaction=False) as pipeline:
-                for task_id, reply in replies.items():
-                    key, value = self.get_key_for_task(task_id), self._encoded(task_id, reply)
-                    pipeline.setex(key, plain.expires, value)
-                    pipeline.publish(key, value)
-                pipeline.execute()
+            self._put(*(self._stored(task_id, reply) for task_id, reply in replies.items()))
         except (RedisError, OSError) as error:
             _trouble.log(error)
 
@@ -51,23 +53,25 @@ class ResultBackend(RedisBackend):
         plain: Any = super()
         if state != states.SUCCESS:
             return plain._store_result(task_id, result, state, *more, request=request, **named)
-        key, value = self.get_key_for_task(task_id), self._encoded(task_id, result)
-        if len(value) < codec.NOTICE_FROM_BYTES or not (request or {}).get(codec.NOTICE_HEADER):
-            self.set(key, value)
-        else:
-            plain.ensure(self._store_and_notify, (key, value))
+        stored = self._stored(task_id, result)
+        is_large = len(stored.value) >= codec.NOTICE_FROM_BYTES
+        if is_large and (request or {}).get(codec.NOTICE_HEADER):
+            stored = stored._replace(published=codec.RESULT_NOTICE)
+        plain.ensure(self._put, (stored,))
         return result
 
-    def _store_and_notify(self, key: str, value: bytes) -> None:
+    def _put(self, *results: _Stored) -> None:
         plain: Any = self
         with self.client.pipeline(transaction=False) as pipeline:
-            pipeline.setex(key, plain.expires, value)
-            pipeline.publish(key, codec.RESULT_NOTICE)
+            for stored in results:
+                pipeline.setex(stored.key, plain.expires, stored.value)
+                pipeline.publish(stored.key, stored.published)
             pipeline.execute()
 
-    def _encoded(self, task_id: str, result: object) -> Any:
+    def _stored(self, task_id: str, result: object) -> _Stored:
         plain: Any = self
         meta = plain._get_result_meta(
             result=result, state=states.SUCCESS, traceback=None, request=None
         )
-        return self.encode(meta | {"task_id": task_id})
+        value = self.encode(meta | {"task_id": task_id})
+        return _Stored(self.get_key_for_task(task_id), value, value)

@@ -46,6 +46,11 @@ def chunks(items: Sequence[T], size: int = ROWS_PER_STATEMENT) -> Iterator[Seque
         yield items[start : start + size]
 
 
+def insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT of the dialect, for its ON CONFLICT clause."""
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
 def find_rows(
     connection: Connection,
     columns: tuple[Column[Any], ...],
@@ -187,11 +192,6 @@ def _wanted_rows(
     return {"wanted_rows": msgspec.json.encode(rows).decode()}
 
 
-def _insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT of the dialect, for its ON CONFLICT clause."""
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
-
-
 @cache
 def _insert(table: Table) -> Insert:
     # Without a default for a key that is not given, nothing comes back.
@@ -200,13 +200,13 @@ def _insert(table: Table) -> Insert:
 
 @cache
 def _insert_missing(dialect: str, table: Table, returning: Column[Any]) -> Any:
-    return _insert_into(dialect, table).on_conflict_do_nothing().returning(returning)
+    return insert_into(dialect, table).on_conflict_do_nothing().returning(returning)
 
 
 @cache
 def _upsert(dialect: str, table: Table, replace: tuple[str, ...]) -> Any:
     keys = list(table.primary_key.columns)
-    statement = _insert_into(dialect, table)
+    statement = insert_into(dialect, table)
     statement = statement.on_conflict_do_update(
         index_elements=keys,
         set_={name: statement.excluded[name] for name in replace},

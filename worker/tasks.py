@@ -18,6 +18,7 @@ from worker import gate
 from worker.app import make_app
 from worker.dead_letters import Refused
 from worker.delivery import HandBack
+from worker.gathering import comes_again
 from worker.process import deliveries, storage
 from worker.results import ResultBackend
 from worker.retry import is_transient
@@ -37,14 +38,14 @@ bound_shutdown(app, _settings.shutdown_grace)
 @app.task(name=codec.WRITE_TASK, bind=True)
 def write(self: Task[Any, Any], message: msgspec.Raw) -> WriteReply:
     """Apply one message; the result is its `WriteReply`."""
-    body = bytes(message)
+    request: Any = self.request
     try:
-        decoded = codec.decode_message(body)
+        decoded = codec.decode_message(message)
     except StorageError as error:
-        _keep(gate.refused({"task": self.name, "id": self.request.id}, body, error.message))
-        return WriteReply(error=to_record(error))
+        return _refuse(request.id, message, error)
     try:
-        return deliveries().apply(decoded, again=_comes_again(self))
+        again = comes_again(request, request.delivery_info or {})
+        return deliveries().apply(decoded, again=again)
     except HandBack as error:
         raise Reject(str(error), requeue=True) from None
 
@@ -58,9 +59,7 @@ def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
         try:
             messages[call.task_id] = codec.decode_message(call.message)
         except StorageError as error:
-            headers = {"task": codec.WRITE_TASK, "id": call.task_id}
-            _keep(gate.refused(headers, bytes(call.message), error.message))
-            replies[call.task_id] = WriteReply(error=to_record(error))
+            replies[call.task_id] = _refuse(call.task_id, call.message, error)
     try:
         applied = deliveries().apply_together([*messages.values()])
     except HandBack as error:
@@ -97,6 +96,13 @@ def bury(self: Task[Any, Any], call: msgspec.Raw) -> None:
         self.backend.store_result(refused.task_id, reply, "SUCCESS")
 
 
+def _refuse(task_id: str, message: msgspec.Raw, error: StorageError) -> WriteReply:
+    """Keep a message that cannot be read; return the reply to it."""
+    headers = {"task": codec.WRITE_TASK, "id": task_id}
+    _keep(gate.refused(headers, bytes(message), error.message))
+    return WriteReply(error=to_record(error))
+
+
 def _keep(refused: Refused) -> None:
     try:
         storage().keep_refused(refused)
@@ -115,9 +121,3 @@ def _store(task: Task[Any, Any], replies: Mapping[str, WriteReply]) -> None:
     else:
         for task_id, reply in replies.items():
             backend.store_result(task_id, reply, "SUCCESS")
-
-
-def _comes_again(task: Task[Any, Any]) -> bool:
-    """Whether a message may have been delivered before: redelivered, or sent again."""
-    redelivered = (task.request.delivery_info or {}).get("redelivered")
-    return bool(redelivered) or task.request.get(codec.TRY_HEADER, 1) > 1

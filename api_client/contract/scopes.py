@@ -14,7 +14,9 @@ class Scope(Enum):
     SESSION = ""
 
 
-_SCOPES = {"app": Scope.APP, "user": Scope.USER, "temp": Scope.TEMP}
+_SCOPES = {scope.value.rstrip(":"): scope for scope in Scope if scope.value}
+#: Looked up once: each look at an enum's value is a call.
+_TEMPORARY = Scope.TEMP.value
 
 
 def split_state_key(name: str) -> tuple[Scope, str]:
@@ -26,4 +28,4 @@ def split_state_key(name: str) -> tuple[Scope, str]:
 
 def is_temporary(name: str) -> bool:
     """Whether a state key is never stored."""
-    return name.startswith("temp:")
+    return name.startswith(_TEMPORARY)

@@ -9,7 +9,6 @@ from functools import cache
 from itertools import groupby
 
 from sqlalchemy import Connection, Insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from api_client.contract.errors import StorageError
 from api_client.contract.operations import BlobReference, DeleteArtifact
@@ -22,7 +21,7 @@ from worker.artifacts.evaluate import (
     DecodedSave,
     evaluate,
 )
-from worker.rows import chunks, delete_rows, insert_new, lock_rows, upsert
+from worker.rows import chunks, delete_rows, insert_into, insert_new, lock_rows, upsert
 from worker.schema import artifact_versions, artifacts, blobs
 
 _PLACE_COLUMNS = (
@@ -110,8 +109,7 @@ def _raise_last_versions(
 
 @cache
 def _raise(dialect: str) -> Insert:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(artifacts)
+    statement = insert_into(dialect, artifacts)
     raised = artifacts.c.last_version + statement.excluded.last_version
     return statement.on_conflict_do_update(
         index_elements=[*_PLACE_COLUMNS], set_={"last_version": raised}

@@ -159,6 +159,16 @@ class BlobMismatch(Exception):
     """The bytes given are not those announced by hash and size."""
 
 
+def matches(sha256: str, size: int, chunks: Iterable[bytes]) -> bool:
+    """Whether ``chunks`` are the bytes with that hash and size."""
+    try:
+        for _ in checked(sha256, size, chunks):
+            pass
+    except BlobMismatch:
+        return False
+    return True
+
+
 def checked(sha256: str, size: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Pass ``chunks`` on, and raise `BlobMismatch` at their end unless hash and size match."""
     digest = hashlib.sha256()

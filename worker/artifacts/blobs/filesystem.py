@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.artifacts.blobs.base import BlobMismatch, checked
+from worker.artifacts.blobs.base import BlobMismatch, matches
 from worker.artifacts.blobs.batch import FileBatch, made_young, young
 from worker.artifacts.blobs.known import Known
 from worker.artifacts.blobs.places import BLOB_NAME, Places
@@ -110,7 +110,7 @@ class FilesystemBlobStore:
         """See `Quarantine.set_aside`. It becomes ``<root>/damaged/<sha256>``."""
         place = self._places.of(sha256)
         with contextlib.suppress(FileNotFoundError), open(place, "rb") as file:
-            if _holds(file, sha256, size):
+            if matches(sha256, size, _chunks(file)):
                 return False
             with alone:
                 # While it was read, a save may have put the right bytes in its place.
@@ -175,12 +175,3 @@ def _in_use(path: Path) -> bool:
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     return iter(partial(file.read, _READ_BYTES), b"")
-
-
-def _holds(file: BinaryIO, sha256: str, size: int) -> bool:
-    try:
-        for _ in checked(sha256, size, _chunks(file)):
-            pass
-    except BlobMismatch:
-        return False
-    return True

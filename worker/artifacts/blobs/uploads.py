@@ -15,7 +15,7 @@ from pathlib import Path
 from api_client.contract.durability import sync_folder
 from api_client.contract.operations import BlobReference
 from api_client.contract.staging import PART_BYTES, part_count
-from worker.artifacts.blobs.base import BlobMismatch, checked
+from worker.artifacts.blobs.base import matches
 from worker.artifacts.blobs.places import Places
 
 _READ_BYTES = 1024 * 1024
@@ -65,7 +65,7 @@ class FileUploads:
         try:
             with _opened(path, os.O_RDWR) as descriptor:
                 _lock(descriptor, fcntl.LOCK_EX, path)
-                if not _holds(descriptor, blob):
+                if not matches(blob.sha256, blob.size, _chunks(descriptor)):
                     self._remove(path)
                     return False
                 os.fsync(descriptor)
@@ -143,18 +143,8 @@ def _lock(descriptor: int, kind: int, path: Path) -> None:
         raise FileNotFoundError(f"{path} has just been replaced")
 
 
-def _holds(descriptor: int, blob: BlobReference) -> bool:
-    """Whether the file has the bytes of ``blob``."""
-
-    def chunks() -> Iterator[bytes]:
-        offset = 0
-        while chunk := os.pread(descriptor, _READ_BYTES, offset):
-            offset += len(chunk)
-            yield chunk
-
-    try:
-        for _ in checked(blob.sha256, blob.size, chunks()):
-            pass
-    except BlobMismatch:
-        return False
-    return True
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    offset = 0
+    while chunk := os.pread(descriptor, _READ_BYTES, offset):
+        offset += len(chunk)
+        yield chunk

@@ -35,7 +35,7 @@ def run(bench: Bench) -> None:
         bench.storage("latency") as storage,
         storage.client() as client,
         closing(AdkSessions(bench.servers.database("adk"))) as adk,
-        plain_celery(bench.folder / "echo", echo_broker, None, workers=1) as app,
+        plain_celery(bench.folder / "echo", echo_broker, None, workers=2) as app,
     ):
 
         def zdk() -> Mapping[str, Sequence[float]]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from queue import Empty
 from typing import Any
 
 import kombu.compression
 from kombu import Message
+from kombu.asynchronous import get_event_loop
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
@@ -22,6 +23,7 @@ from redis.exceptions import ResponseError
 from api_client.contract import codec
 from worker import gate
 from worker.gathering import MOST_BYTES, MOST_MESSAGES
+from worker.unacked import Unacked
 
 log = logging.getLogger(__name__)
 
@@ -30,36 +32,23 @@ log = logging.getLogger(__name__)
 _TROUBLE = (*kombu_redis.Transport.connection_errors, ResponseError)
 
 
-def _checked(parse_response: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a Redis client hand out items that kombu can take, whatever it has popped."""
-
-    def parse(connection: Any, command: str, **options: Any) -> Any:
-        reply = parse_response(connection, command, **options)
-        if command != "BRPOP" or not reply:
-            return reply
-        name, item = reply
-        queue = name.decode().partition(kombu_redis.Channel.sep)[0]
-        try:
-            return name, gate.clean_item(item, queue)
-        except gate.BadItem as fault:
-            log.warning("an item of %d bytes is refused: %s", len(item), fault)
-            return name, gate.wrapped_item(item, str(fault), queue)
-
-    return parse
-
-
 class _QoS(kombu_redis.QoS):
     """Keeps track of what was delivered and not acknowledged.
 
-    Queries are not recorded in Redis, which would take two round trips for each: whoever asked
-    and gets no answer asks again. Of small messages more are taken in advance than Celery asks for:
-    they are applied together (`worker.gathering`), and do not keep others from working.
+    Queries are not recorded in Redis: whoever asked and gets no answer asks again. Of small
+    messages more are taken in advance than Celery asks for: they are applied together
+    (`worker.gathering`), and do not keep others from working.
     """
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **options)
+        channel: Any = self.channel
+        self._unacked = Unacked(
+            lambda: channel.pool, self.unacked_key, self.unacked_index_key, self._not_recorded
+        )
+        #: Delivered, and not in Redis.
         self._unrecorded: set[str] = set()
-        #: Bytes of what is delivered; a query counts like what is not small.
+        #: Bytes of what is delivered and not acknowledged; a query counts like what is not small.
         self._sizes: dict[str, int] = {}
 
     def can_consume(self) -> bool:
@@ -68,44 +57,47 @@ class _QoS(kombu_redis.QoS):
             return True
         return len(self._sizes) < MOST_MESSAGES and sum(self._sizes.values()) < MOST_BYTES
 
-    def append(self, message: Message, delivery_tag: str) -> None:
-        """Note a delivery, also while Redis has no memory to record it.
-
-        The message has left its list, so the only way to keep it is to go on with it; should
-        this worker die meanwhile, the outbox sends it again.
-        """
-        if message.delivery_info["routing_key"] == codec.READ_QUEUE:
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a delivery."""
+        virtual.QoS.append(self, message, delivery_tag)
+        queue = message.delivery_info["routing_key"]
+        if queue == codec.READ_QUEUE:
             self._sizes[delivery_tag] = MOST_BYTES
-            self._keep(message, delivery_tag)
-            return
-        self._sizes[delivery_tag] = len(message.body or b"")
-        try:
-            super().append(message, delivery_tag)
-        except ResponseError as error:
-            log.warning("a delivery cannot be recorded by the broker: %s", error)
-            self._keep(message, delivery_tag)
+            self._unrecorded.add(delivery_tag)
+        else:
+            self._sizes[delivery_tag] = len(message.body or b"")
+            self._unacked.record(delivery_tag, message._raw, queue)
+            self._flush_soon()
 
     def ack(self, delivery_tag: str) -> None:
         """Forget a delivery."""
         self._sizes.pop(delivery_tag, None)
         if delivery_tag in self._unrecorded:
             self._unrecorded.remove(delivery_tag)
-            virtual.QoS.ack(self, delivery_tag)
         else:
-            super().ack(delivery_tag)
+            self._unacked.forget(delivery_tag)
+            self._flush_soon()
+        virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Forget it, and put the message back into its list, if it is to be done again."""
-        if delivery_tag in self._unrecorded:
-            if requeue:
-                self._put_back(delivery_tag)
+        if not requeue:
             self.ack(delivery_tag)
+            return
+        self._settle()
+        self._sizes.pop(delivery_tag, None)
+        if delivery_tag in self._unrecorded:
+            self._put_back(delivery_tag)
+            self._unrecorded.remove(delivery_tag)
+            virtual.QoS.ack(self, delivery_tag)
         else:
-            self._sizes.pop(delivery_tag, None)
             super().reject(delivery_tag, requeue)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Put back what was not begun when the worker ends or has lost its connection."""
+        with contextlib.suppress(*_TROUBLE):
+            self._settle()
+        self._unacked.close()
         for tag in self._unrecorded:
             # Without a connection it is gone, and whoever sent it sends it again.
             with contextlib.suppress(*_TROUBLE):
@@ -114,22 +106,69 @@ class _QoS(kombu_redis.QoS):
         self._sizes.clear()
         super().restore_unacked(client)
 
+    def _flush_soon(self) -> None:
+        """Send what is to be recorded once the message has been handed on."""
+        loop = get_event_loop()
+        if loop is None:
+            self._unacked.flush()
+        else:
+            # Not call_soon: what is called soon by something that is called soon waits for the
+            # next event.
+            loop.call_later(0, self._flush)
+
+    def _flush(self) -> None:
+        if self._unacked.waiting:
+            self._unacked.flush()
+
+    def _settle(self) -> None:
+        """Wait until it is known what is recorded."""
+        self._flush()
+        self._unacked.drain()
+
+    def _not_recorded(self, delivery_tag: str, error: ResponseError) -> None:
+        """Note a delivery that Redis has no memory to record. The message has left its list, so
+        the only way to keep it is to go on with it; should this worker die meanwhile, the outbox
+        sends it again."""
+        log.warning("a delivery cannot be recorded by the broker: %s", error)
+        if delivery_tag in self._sizes:
+            self._unrecorded.add(delivery_tag)
+
     def _put_back(self, delivery_tag: str) -> None:
         virtual.Channel._restore(self.channel, self.get(delivery_tag))
 
-    def _keep(self, message: Message, delivery_tag: str) -> None:
-        self._unrecorded.add(delivery_tag)
-        virtual.QoS.append(self, message, delivery_tag)
-
 
 class _Checking:
-    """A channel that checks what it pops."""
+    """A channel that hands out what kombu can take, whatever it has popped."""
 
-    def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)  # type: ignore[misc]
-        if asynchronous:
-            client.parse_response = _checked(client.parse_response)
-        return client
+    def _brpop_read(self, **options: Any) -> bool:
+        """Deliver the item that was asked for. As kombu's own, but for how it is read."""
+        channel: Any = self
+        try:
+            connection = channel.client.connection
+            try:
+                popped = channel.client.parse_response(connection, "BRPOP", **options)
+            except channel.connection_errors:
+                # The next one connects again.
+                connection.disconnect()
+                raise
+            if not popped:
+                raise Empty
+            name, item = popped
+            queue = name.decode().partition(kombu_redis.Channel.sep)[0]
+            channel._queue_cycle.rotate(queue)
+            channel.connection._deliver(_payload(item, queue), queue)
+            return True
+        finally:
+            channel._in_poll = None
+            channel._flush_brpop_reauth()
+
+
+def _payload(item: bytes, queue: str) -> dict[str, Any]:
+    try:
+        return gate.clean_item(item, queue)
+    except gate.BadItem as fault:
+        log.warning("an item of %d bytes is refused: %s", len(item), fault)
+        return gate.wrapped_item(item, str(fault), queue)
 
 
 class _Channel(_Checking, kombu_redis.Channel):

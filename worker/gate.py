@@ -88,8 +88,8 @@ class _Item(msgspec.Struct):
 _item_decoder = msgspec.json.Decoder(_Item)
 
 
-def clean_item(item: bytes, queue: str) -> bytes:
-    """``item`` of a Redis list with what kombu needs of it, and nothing that it trips over.
+def clean_item(item: bytes, queue: str) -> dict[str, Any]:
+    """What kombu needs of an ``item`` of a Redis list, and nothing that it trips over.
 
     kombu reads JSON in another way than here, makes dates and UUIDs of marked objects, and puts
     a message that it hands back wherever the message says that it came from.
@@ -114,8 +114,8 @@ def clean_item(item: bytes, queue: str) -> bytes:
     )
 
 
-def wrapped_item(item: bytes, reason: str, queue: str) -> bytes:
-    """A well-formed item in place of one that is no message."""
+def wrapped_item(item: bytes, reason: str, queue: str) -> dict[str, Any]:
+    """The same in place of an item that is no message."""
     # Two equal items are two; the id stays with the item that takes their place.
     kept = Refused(new_id(), "", "", reason, "", item[:KEPT_BYTES], len(item))
     headers, body = bury_call(kept)
@@ -267,27 +267,21 @@ def _item(
     encoding: str,
     priority: object = 0,
     redelivered: bool = False,
-) -> bytes:
-    return msgspec.json.encode(
-        {
-            "body": body,
-            "content-type": content_type if isinstance(content_type, str) else None,
-            "content-encoding": "utf-8",
-            "headers": headers,
-            "properties": {
-                "delivery_tag": tag,
-                "delivery_mode": 2,
-                # Without an exchange a message goes to the queue that its key names.
-                "delivery_info": {
-                    "exchange": "",
-                    "routing_key": queue,
-                    "redelivered": redelivered,
-                },
-                "priority": priority if isinstance(priority, int) else 0,
-                "body_encoding": encoding,
-            },
-        }
-    )
+) -> dict[str, Any]:
+    return {
+        "body": body,
+        "content-type": content_type if isinstance(content_type, str) else None,
+        "content-encoding": "utf-8",
+        "headers": headers,
+        "properties": {
+            "delivery_tag": tag,
+            "delivery_mode": 2,
+            # Without an exchange a message goes to the queue that its key names.
+            "delivery_info": {"exchange": "", "routing_key": queue, "redelivered": redelivered},
+            "priority": priority if isinstance(priority, int) else 0,
+            "body_encoding": encoding,
+        },
+    }
 
 
 def _header_fault(task: str, headers: Mapping[str, Any]) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from dataclasses import dataclass
 
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import worker_init, worker_process_init, worker_process_shutdown
 from redis import Redis
 
 from worker.artifacts.blobs import open_blob_store
@@ -21,6 +22,9 @@ from worker.settings import Settings
 from worker.storage import Storage
 
 _building = threading.Lock()
+#: New objects after which Python looks for cycles. It does so after 700 by default, and each event
+#: is some ten objects, none of which is part of a cycle.
+_OBJECTS = 50_000
 #: This module is imported before the pool forks.
 _worker_pid = os.getpid()
 _owned: dict[int, _Owned] = {}
@@ -85,6 +89,14 @@ def open_storage(settings: Settings, redis: Redis) -> Storage:
         patience=settings.patience,
         limits=Limits(settings.dead_letters, settings.dead_letter_bytes),
     )
+
+
+@worker_init.connect  # type: ignore[untyped-decorator, unused-ignore]
+def _collect_seldom(**_: object) -> None:
+    # What is loaded by now stays for good, and need not be looked at again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator, unused-ignore]

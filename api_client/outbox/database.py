@@ -12,6 +12,9 @@ from api_client.outbox.check import Damaged, Totals, check
 from api_client.outbox.tables import FORMAT, create, remove_confirmed, upgrade, version_of
 from api_client.outbox.wal import problem_of
 
+#: Of the write-ahead log: pages (of 4 KiB) from which on it is merged into the file, and bytes that
+#: it may keep after that.
+_WAL_PAGES = 250
 _WAL_BYTES = 4 * 1024 * 1024
 
 
@@ -78,6 +81,8 @@ def _set_up(connection: sqlite3.Connection) -> None:
     # NORMAL would do for a process that is killed, but can roll back on power loss
     # (https://www.sqlite.org/pragma.html#pragma_synchronous).
     connection.execute("PRAGMA synchronous = FULL")
+    # A log that is written over from its beginning is synced in half the time of one that grows.
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
     # Some builds of SQLite overwrite each page that becomes free. FAST overwrites only in pages
     # that are written anyway; the file is its owner's alone.

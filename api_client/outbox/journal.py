@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
 import weakref
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +20,12 @@ from api_client.outbox.check import Damaged, Totals
 from api_client.outbox.database import connect, move_aside
 from api_client.outbox.entries import Dispatch
 from api_client.outbox.locks import lock_file
-from api_client.outbox.tables import add_messages, confirm_messages, remove_confirmed
+from api_client.outbox.tables import (
+    add_messages,
+    add_operations,
+    confirm_messages,
+    remove_confirmed,
+)
 
 #: Free pages (of 4 KiB) that a file may keep for what comes next, and how many it gives back in
 #: one step.
@@ -148,10 +153,7 @@ class FileJournal:
         finished = self._finished.and_also(changes.confirmed)
         with self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(
-                "INSERT INTO operations (id, added_at, crc, body) VALUES (?, ?, ?, ?)",
-                [(e.row, now, zlib.crc32(e.body, e.row), e.body) for e in changes.added],
-            )
+            add_operations(connection, now, [(e.row, e.body) for e in changes.added])
             add_messages(connection, ((d.id, [e.row for e in d.entries]) for d in changes.packed))
             confirm_messages(connection, (dispatch.id for dispatch in changes.confirmed))
             connection.executemany(
@@ -167,18 +169,16 @@ class FileJournal:
 
     def waiting(self, after: int, operations: int, size: int) -> list[StoredOperation]:
         """See `Journal.waiting`."""
+        # All in one row: each step of SQLite lets go of Python's lock, see `add_operations`.
         query = (
-            "SELECT id, NULL, body FROM operations WHERE id > ?1 AND id NOT IN"
+            "SELECT json_group_array(json_array(id, hex(body))) FROM ("
+            " SELECT id, body, sum(length(body)) OVER (ORDER BY id) - length(body) AS before"
+            " FROM (SELECT id, body FROM operations WHERE id > ?1 AND id NOT IN"
             " (SELECT value FROM messages, json_each(rows) WHERE value > ?1)"
-            " ORDER BY id LIMIT ?2"
+            " ORDER BY id LIMIT ?2) ORDER BY id) WHERE before < ?3"
         )
-        found = []
-        for row in self._connection.execute(query, (after, operations)):
-            found.append(StoredOperation(*row))
-            size -= len(found[-1].body)
-            if size <= 0:
-                break
-        return found
+        (found,) = self._connection.execute(query, (after, operations, size)).fetchone()
+        return [StoredOperation(row, None, bytes.fromhex(body)) for row, body in json.loads(found)]
 
     def holds(self, row: int) -> bool:
         """See `Journal.holds`."""

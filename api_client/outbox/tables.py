@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import chain, groupby
 
 #: Kept in the file's header, so that a later release knows what it opens. Format 1 had no table of
 #: messages: each operation named its own.
@@ -31,6 +32,9 @@ CREATE TABLE messages (
     rows TEXT NOT NULL
 ) WITHOUT ROWID, STRICT;
 """
+#: Operations that one statement inserts. Each step of SQLite lets go of Python's lock, and a thread
+#: that computes gives it back after some milliseconds only.
+_ROWS_AT_ONCE = (256, 32, 4, 1)
 _NEW = f"BEGIN; {_OPERATIONS} {_MESSAGES} PRAGMA user_version = {FORMAT}; COMMIT;"
 
 
@@ -62,6 +66,21 @@ def upgrade(connection: sqlite3.Connection) -> None:
         add_messages(connection, [(name, [row for _, row in group]) for name, group in messages])
         connection.execute("DROP INDEX operations_by_message")
         connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def add_operations(
+    connection: sqlite3.Connection, added_at: int, operations: Sequence[tuple[int, bytes]]
+) -> None:
+    """Add operations, each with its id and its body, that came at the time ``added_at``."""
+    first = 0
+    for size in _ROWS_AT_ONCE:
+        while len(operations) - first >= size:
+            rows = (
+                (row, added_at, zlib.crc32(body, row), body)
+                for row, body in operations[first : first + size]
+            )
+            connection.execute(_insert_operations(size), [*chain.from_iterable(rows)])
+            first += size
 
 
 def add_messages(connection: sqlite3.Connection, messages: Iterable[tuple[str, list[int]]]) -> None:
@@ -96,3 +115,9 @@ def remove_confirmed(connection: sqlite3.Connection) -> None:
         " (SELECT value FROM messages, json_each(rows) WHERE confirmed)"
     )
     connection.execute("DELETE FROM messages WHERE confirmed")
+
+
+@cache
+def _insert_operations(count: int) -> str:
+    values = ",".join(["(?, ?, ?, ?)"] * count)
+    return f"INSERT INTO operations (id, added_at, crc, body) VALUES {values}"

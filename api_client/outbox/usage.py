@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 from api_client.contract.errors import OutboxFull
 
-#: Operations handed to the pump that it has not looked at yet. Beyond so many, callers are faster
-#: than the disk, and their operations would fill the memory.
-_MOST_HANDED_OVER = 10_000
-#: Seconds that a caller then waits at most: it may be an event loop.
+#: Operations handed to the pump that it has not looked at yet. A caller that has so many pauses,
+#: because its thread and the pump's take turns at Python's lock: while it goes on, nothing is sent
+#: (docs/decisions/0014). An event loop pauses only where its operations would fill the memory.
+_MOST_HANDED_OVER = 1_000
+_MOST_OF_EVENT_LOOP = 10_000
+#: Seconds that a caller pauses at most.
 _PAUSE = 0.1
 
 
@@ -38,7 +41,7 @@ class Usage:
             OutboxFull: there is still no room.
         """
         with self._room:
-            if self._handed_over >= _MOST_HANDED_OVER:
+            if self._handed_over >= _MOST_HANDED_OVER and not self._may_go_on():
                 self._room.wait_for(self._taken_up, _PAUSE)
             if not self._fits(size) and not self._room.wait_for(lambda: self._fits(size), block):
                 max_operations, max_bytes = self._limits
@@ -85,6 +88,13 @@ class Usage:
         with self._room:
             self._ended = True
             self._room.notify_all()
+
+    def _may_go_on(self) -> bool:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return self._handed_over < _MOST_OF_EVENT_LOOP
 
     def _taken_up(self) -> bool:
         return self._ended or self._handed_over <= _MOST_HANDED_OVER // 2

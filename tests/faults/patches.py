@@ -55,11 +55,13 @@ def _die_if_ordered(orders: Orders, order: str, point: str) -> None:
 
 def _install_points(reached: Callable[[str], None]) -> None:
     from celery.worker.request import Request
-    from kombu.transport import redis, virtual
+    from kombu.transport import virtual
     from sqlalchemy.engine.default import DefaultDialect
 
+    from worker.unacked import Unacked
+
     _around(virtual.Transport, "_deliver", before=lambda: reached("after-pop"))
-    _around(redis.QoS, "append", after=lambda: reached("after-record"))
+    _around(Unacked, "flush", after=lambda: reached("after-record"))
     _around(
         DefaultDialect,
         "do_commit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -171,6 +172,26 @@ def test_callers_who_are_faster_than_the_pump_pause_until_it_has_caught_up(
     assert not over.is_set()
     usage.taken(1)
     assert over.wait(PATIENCE)
+
+
+def test_an_event_loop_does_not_pause_so_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api_client.outbox.usage._MOST_HANDED_OVER", 2)
+    monkeypatch.setattr("api_client.outbox.usage._MOST_OF_EVENT_LOOP", 8)
+    monkeypatch.setattr("api_client.outbox.usage._PAUSE", 100 * PATIENCE)
+    usage = Usage(100, 100)
+
+    async def reserve() -> None:
+        for _ in range(8):
+            usage.reserve(1, block=0)
+
+    def run() -> None:
+        asyncio.run(reserve())
+
+    loop = threading.Thread(target=run, daemon=True)
+    loop.start()
+    loop.join(PATIENCE)
+    assert not loop.is_alive()
+    assert usage.operations == 8
 
 
 def test_they_pause_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,6 @@ from queue import Empty
 from typing import Any
 
 import kombu.compression
-from kombu import Message
 from kombu.asynchronous import get_event_loop
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis

@@ -19,8 +19,9 @@ from api_client.contract.codec import Message
 from api_client.contract.errors import Conflict, to_record
 from api_client.contract.outcomes import Outcome, WriteReply
 from worker.retry import TryAgain
-from worker.rows import insert_missing, insert_new
+from worker.rows import insert_missing
 from worker.schema import ledger
+from worker.writes import Writes
 
 _COLUMNS = (ledger.c.message_id, ledger.c.digest, ledger.c.outcomes, ledger.c.applied_at)
 
@@ -91,19 +92,19 @@ def claim(
     return found
 
 
-def insert(connection: Connection, entries: Mapping[str, Entry], now: datetime) -> None:
+def insert(writes: Writes, entries: Mapping[str, Entry], now: datetime) -> None:
     """Insert the rows of messages that were not claimed, at the end of their transaction.
 
-    Waits while another transaction is applying one of them.
+    Waits, when ``writes`` are executed, while another transaction is applying one of them.
 
-    Raises:
+    Raises, then:
         sqlalchemy.exc.IntegrityError: one of them was applied before.
     """
     rows = [
         (id_, entry.digest, codec.encode(entry.outcomes).decode(), now)
         for id_, entry in sorted(entries.items(), key=lambda item: item[0])
     ]
-    insert_new(connection, _COLUMNS, rows)
+    writes.insert_new(_COLUMNS, rows)
 
 
 def record(connection: Connection, entries: Mapping[str, Entry]) -> None:

@@ -31,13 +31,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from worker.copying import copy_rows
-
 T = TypeVar("T")
 
 #: Rows in one statement.
 ROWS_PER_STATEMENT = 3000
-_WORTH_COPYING = 5
 
 
 def chunks(items: Sequence[T], size: int = ROWS_PER_STATEMENT) -> Iterator[Sequence[T]]:
@@ -84,23 +81,15 @@ def insert_new(
 ) -> None:
     """Insert rows of one table that are not there.
 
-    On PostgreSQL by COPY, if they are many: it takes half of what any INSERT takes, but one round
-    trip more (docs/decisions/0015).
-
     Parameters:
         columns: those that are given.
-        rows: their values: text, integers and points in time.
 
     Raises:
         sqlalchemy.exc.IntegrityError: one of them is there, and none was inserted.
     """
-    if not rows:
-        return
-    table, names = _table_of(columns), [c.name for c in columns]
-    if connection.dialect.name == "postgresql" and len(rows) >= _WORTH_COPYING:
-        copy_rows(connection, table.name, names, rows)
-    else:
-        connection.execute(_insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+    names = [column.name for column in columns]
+    values = [dict(zip(names, row, strict=True)) for row in rows]
+    connection.execute(_insert(table_of(columns)), values)
 
 
 def insert_missing(
@@ -119,12 +108,18 @@ def insert_missing(
 def upsert(
     connection: Connection,
     table: Table,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[tuple[Any, ...]],
     replace: Sequence[str],
 ) -> None:
-    """Insert the rows, replacing the columns ``replace`` where the primary key exists."""
+    """Insert the rows, replacing the columns ``replace`` where the primary key exists.
+
+    Parameters:
+        rows: the values of all columns.
+    """
     if rows:
-        connection.execute(_upsert(connection.dialect.name, table, tuple(replace)), list(rows))
+        names = table.columns.keys()
+        values = [dict(zip(names, row, strict=True)) for row in rows]
+        connection.execute(_upsert(connection.dialect.name, table, tuple(replace)), values)
 
 
 def delete_rows(
@@ -147,7 +142,7 @@ def _find(
 @cache
 def _lock(dialect: str, columns: tuple[Column[Any], ...]) -> Select[Any]:
     rows, match = _wanted(dialect, columns)
-    table = _table_of(columns)
+    table = table_of(columns)
     found = select(table).join(rows, onclause=match).order_by(*columns)
     return found.with_for_update(of=table)
 
@@ -155,7 +150,7 @@ def _lock(dialect: str, columns: tuple[Column[Any], ...]) -> Select[Any]:
 @cache
 def _delete(dialect: str, columns: tuple[Column[Any], ...]) -> Delete:
     rows, match = _wanted(dialect, columns)
-    return _table_of(columns).delete().where(select(1).select_from(rows).where(match).exists())
+    return table_of(columns).delete().where(select(1).select_from(rows).where(match).exists())
 
 
 def _wanted(
@@ -215,7 +210,8 @@ def _upsert(dialect: str, table: Table, replace: tuple[str, ...]) -> Any:
     return statement.returning(keys[0])
 
 
-def _table_of(columns: Sequence[Column[Any]]) -> Table:
+def table_of(columns: Sequence[Column[Any]]) -> Table:
+    """The table that ``columns`` belong to."""
     table = columns[0].table
     assert isinstance(table, Table)
     return table

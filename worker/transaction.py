@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -22,6 +21,7 @@ from worker.ledger import Entry
 from worker.retry import TryAgain, is_transient
 from worker.sessions import store as session_store
 from worker.work import Decoded, Work, outcome, unexpected
+from worker.writes import Writes
 
 #: Applies some of the operations and returns a result or an error for each.
 _Apply = Callable[[Connection, Sequence[Any], datetime], Sequence[Any]]
@@ -56,6 +56,7 @@ def commit(
         TryAgain: a row that was in the way has vanished meanwhile.
     """
     as_new = way is Way.AS_NEW
+    writes = Writes(connection)
     known: dict[str, Entry] = {}
     if not as_new:
         known = ledger.claim(connection, {w.message.id: w.message for w in works}, now)
@@ -64,15 +65,16 @@ def commit(
     if way is Way.ONE_BY_ONE:
         results = [apply_alone(connection, intake, op, now) for op in operations]
     else:
-        results = apply(connection, intake, operations, now, way)
+        results = apply(connection, writes, intake, operations, now, way)
     entries: dict[str, Entry] = {}
     for work in fresh:
         own, results = results[: len(work.decoded)], results[len(work.decoded) :]
         entries[work.message.id] = Entry(ledger.digest(work.message), [*map(outcome, own)])
     if as_new:
-        ledger.insert(connection, entries, now)
+        ledger.insert(writes, entries, now)
     else:
         ledger.record(connection, entries)
+    writes.execute()
     failures = [failure for work in fresh for failure in failures_of(work, entries)]
     dead_letters.keep_failures(connection, failures, now)
     return known | entries, failures
@@ -92,12 +94,14 @@ def failures_of(work: Work, entries: dict[str, Entry], attempts: int = 1) -> lis
 
 def apply(
     connection: Connection,
+    writes: Writes,
     intake: Intake,
     operations: Sequence[Decoded],
     now: datetime,
     way: Way = Way.ALL_AT_ONCE,
 ) -> list[Any]:
-    """Apply sessions, then artifacts, then the rest; they share nothing that orders them."""
+    """Apply sessions, then artifacts, then the rest; they share nothing that orders them. What is
+    left in ``writes`` is for the caller to execute."""
     results: list[Any] = list(operations)
 
     def take(kinds: tuple[type, ...], way: _Apply) -> None:
@@ -108,9 +112,15 @@ def apply(
 
     def save(connection: Connection, chosen: Sequence[Any], now: datetime) -> Sequence[Any]:
         _hold_blobs(connection, intake, chosen)
-        return artifact_index.apply(connection, chosen, now)
+        return artifact_index.apply(connection, writes, chosen, now)
 
-    take(session_store.OPERATIONS, partial(session_store.apply, as_new=way is Way.AS_NEW))
+    def apply_sessions(
+        connection: Connection, chosen: Sequence[Any], now: datetime
+    ) -> Sequence[Any]:
+        as_new = way is Way.AS_NEW
+        return session_store.apply(connection, writes, chosen, now, as_new=as_new)
+
+    take(session_store.OPERATIONS, apply_sessions)
     take((DecodedSave, DeleteArtifact), save)
     take((DiscardDeadLetter,), _discard)
     return results
@@ -120,7 +130,10 @@ def apply_alone(connection: Connection, intake: Intake, operation: Decoded, now:
     """Apply one operation; what the database refuses of it is undone, and is its error."""
     try:
         with connection.begin_nested():
-            return apply(connection, intake, [operation], now)[0]
+            writes = Writes(connection)
+            (result,) = apply(connection, writes, intake, [operation], now)
+            writes.execute()
+            return result
     except Exception as error:
         if is_transient(error):
             raise

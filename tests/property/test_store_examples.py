@@ -52,6 +52,7 @@ from worker.rows import ROWS_PER_STATEMENT
 from worker.sessions import evaluate as session_rules
 from worker.sessions import store as session_store
 from worker.storage import Storage
+from worker.writes import Writes
 
 KEY = SessionKey("app", "user", "session")
 PATIENCE = 30.0
@@ -557,7 +558,9 @@ def test_a_session_that_another_creates_anew_is_never_not_found(open_postgres: O
     with ThreadPoolExecutor(1) as pool:
         with storage.database.write.begin() as connection:
             decoded = [session_rules.decode(operation) for operation in operations]
-            session_store.apply(connection, decoded, datetime.now(timezone.utc))
+            writes = Writes(connection)
+            session_store.apply(connection, writes, decoded, datetime.now(timezone.utc))
+            writes.execute()
 
             # when another one appends to it, and waits,
             appending = pool.submit(write, storage, append("e"))

@@ -26,6 +26,7 @@ from worker.embedded.valkey import EmbeddedValkey
 from worker.schema import app_state
 from worker.sessions import store as session_store
 from worker.storage import Storage
+from worker.writes import Writes
 
 
 class Killed(BaseException):
@@ -99,9 +100,14 @@ class Fault:
         patch.setattr(session_store, "apply", self._apply)
 
     def _apply(
-        self, connection: Connection, operations: Sequence[Any], now: Any, **options: Any
+        self,
+        connection: Connection,
+        writes: Writes,
+        operations: Sequence[Any],
+        now: Any,
+        **options: Any,
     ) -> Any:
-        found = self._real(connection, operations, now, **options)
+        found = self._real(connection, writes, operations, now, **options)
         marked = any(
             isinstance(op, CreateSession) and op.key.session == "marked" for op in operations
         )

@@ -21,8 +21,9 @@ from worker.artifacts.evaluate import (
     DecodedSave,
     evaluate,
 )
-from worker.rows import chunks, delete_rows, insert_into, insert_new, lock_rows, upsert
+from worker.rows import chunks, delete_rows, insert_into, lock_rows, upsert
 from worker.schema import artifact_versions, artifacts, blobs
+from worker.writes import Writes
 
 _PLACE_COLUMNS = (
     artifacts.c.app,
@@ -42,21 +43,27 @@ _VERSION_COLUMNS = (
 
 
 def apply(
-    connection: Connection, operations: Sequence[Decoded | StorageError], now: datetime
+    connection: Connection,
+    writes: Writes,
+    operations: Sequence[Decoded | StorageError],
+    now: datetime,
 ) -> list[ArtifactResult | StorageError]:
     """Apply decoded operations in order within the caller's transaction.
+
+    Parameters:
+        writes: takes new versions, and is executed by the caller.
 
     Returns one result or error per operation, in order.
     """
     rows = _lock(connection, operations)
     plan = evaluate(operations, rows)
-    _write_versions(connection, plan, now)
+    _write_versions(connection, writes, plan, now)
     return plan.results
 
 
 def lock_blobs(connection: Connection, references: Sequence[BlobReference]) -> None:
     """Make sure that the index knows these blobs, and hold their rows against the sweep."""
-    rows = {blob.sha256: {"sha256": blob.sha256, "size": blob.size} for blob in references}
+    rows = {blob.sha256: (blob.sha256, blob.size) for blob in references}
     # An upsert locks the row whether or not it was there; a plain insert would not.
     upsert(connection, blobs, [rows[sha256] for sha256 in sorted(rows)], ["size"])
 
@@ -64,7 +71,7 @@ def lock_blobs(connection: Connection, references: Sequence[BlobReference]) -> N
 def lock_blob(connection: Connection, sha256: str) -> None:
     """Hold a blob's row against saves that use it; make it, of size 0, if there is none."""
     # The size of a row that is there stays: a save may just have made it.
-    upsert(connection, blobs, [{"sha256": sha256, "size": 0}], ["sha256"])
+    upsert(connection, blobs, [(sha256, 0)], ["sha256"])
 
 
 def _lock(
@@ -137,7 +144,9 @@ def _read_versions(connection: Connection, rows: Sequence[ArtifactRow]) -> None:
             by_pk[found.artifact_pk].versions.add(found.version)
 
 
-def _write_versions(connection: Connection, plan: ArtifactPlan, now: datetime) -> None:
+def _write_versions(
+    connection: Connection, writes: Writes, plan: ArtifactPlan, now: datetime
+) -> None:
     delete_rows(
         connection,
         [artifact_versions.c.artifact_pk, artifact_versions.c.version],
@@ -155,4 +164,4 @@ def _write_versions(connection: Connection, plan: ArtifactPlan, now: datetime) -
         )
         for new in plan.saved.values()
     ]
-    insert_new(connection, _VERSION_COLUMNS, rows)
+    writes.insert_new(_VERSION_COLUMNS, rows)

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, Table, select
 
 from api_client.contract.keys import SessionKey
 from api_client.contract.scopes import Scope, split_state_key
-from worker.rows import delete_rows, upsert
+from worker.rows import delete_rows
 from worker.schema import app_state, session_state, user_state
+from worker.writes import Writes
 
 
 @dataclass
@@ -59,23 +60,25 @@ class StateChanges:
                 pass
 
 
-def write_state(connection: Connection, changes: StateChanges) -> None:
+def write_state(connection: Connection, writes: Writes, changes: StateChanges) -> None:
     """Apply ``changes``. Waits only for transactions that touch the same keys."""
-    _write(connection, app_state, changes.app)
-    _write(connection, user_state, changes.user)
-    _write(connection, session_state, changes.session)
+    _write(connection, writes, app_state, changes.app)
+    _write(connection, writes, user_state, changes.user)
+    _write(connection, writes, session_state, changes.session)
 
 
-def _write(connection: Connection, table: Table, changes: Mapping[Any, str | None]) -> None:
+def _write(
+    connection: Connection, writes: Writes, table: Table, changes: Mapping[Any, str | None]
+) -> None:
     if not changes:
         return
-    names = [column.name for column in table.columns]
     # One sorted pass locks every row in the same order in every worker, so that two of them
     # cannot deadlock; deletions are marked in that pass and carried out after it.
-    rows = [dict(zip(names, (*place, changes[place]), strict=True)) for place in sorted(changes)]
-    upsert(connection, table, rows, ["value"])
-    deleted = [place for place in sorted(changes) if changes[place] is None]
-    delete_rows(connection, list(table.primary_key.columns), deleted)
+    places = sorted(changes)
+    writes.upsert(table, [(*place, changes[place]) for place in places], ["value"])
+    if deleted := [place for place in places if changes[place] is None]:
+        writes.execute()
+        delete_rows(connection, list(table.primary_key.columns), deleted)
 
 
 def read_state(

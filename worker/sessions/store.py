@@ -15,9 +15,7 @@ from worker.rows import (
     delete_rows,
     find_rows,
     insert_missing,
-    insert_new,
     lock_rows,
-    upsert,
 )
 from worker.schema import events, sessions
 from worker.sessions.evaluate import (
@@ -30,12 +28,14 @@ from worker.sessions.evaluate import (
     evaluate,
 )
 from worker.sessions.state import write_state
+from worker.writes import Writes
 
 #: What `apply` takes.
 OPERATIONS = (CreateSession, UpdateState, DeleteSession, DecodedAppend)
 
 _KEY_COLUMNS = (sessions.c.app, sessions.c.user_id, sessions.c.session_id)
 _EVENT_KEY_COLUMNS = (events.c.session_pk, events.c.event_id)
+_REPLACED = ("revision", "last_seq", "created_at", "updated_at")
 _EVENT_COLUMNS = (
     events.c.session_pk,
     events.c.seq,
@@ -48,6 +48,7 @@ _EVENT_COLUMNS = (
 
 def apply(
     connection: Connection,
+    writes: Writes,
     operations: Sequence[Decoded | StorageError],
     now: datetime,
     *,
@@ -56,6 +57,7 @@ def apply(
     """Apply decoded operations in order within the caller's transaction.
 
     Parameters:
+        writes: takes what is to be written, and is executed by the caller.
         as_new: take it for granted that no event of the batch is stored already, which
             saves looking for each of them.
 
@@ -63,13 +65,14 @@ def apply(
 
     Raises:
         TryAgain: a session changed hands between two statements; run the transaction again.
-        sqlalchemy.exc.IntegrityError: an event was stored already, although taken for new.
+        sqlalchemy.exc.IntegrityError: an event was stored already, although taken for new. So
+            does the execution of ``writes``.
     """
     snapshot = _lock(connection, operations, now)
     if not (as_new and all(map(_inserts_its_events, operations))):
         snapshot.seen = _find_events(connection, operations, snapshot.rows)
     plan = evaluate(operations, snapshot, now)
-    _write(connection, snapshot, plan)
+    _write(connection, writes, snapshot, plan)
     return plan.results
 
 
@@ -164,18 +167,17 @@ def _find_events(
     return {(row.session_pk, row.event_id): row.seq for row in found}
 
 
-def _write(connection: Connection, snapshot: Snapshot, plan: SessionPlan) -> None:
+def _write(connection: Connection, writes: Writes, snapshot: Snapshot, plan: SessionPlan) -> None:
     rows = list(snapshot.rows.values())
     # Events and state in the tables go with their row.
     gone = [(row.pk,) for row in rows if row.deleted or not row.exists]
     delete_rows(connection, [sessions.c.pk], gone)
     moved = _insert_again(connection, [row for row in rows if row.deleted and row.exists])
     kept = [row for row in rows if row.exists and row.changed and not row.deleted]
-    replaced = ["revision", "last_seq", "updated_at", "created_at"]
-    upsert(connection, sessions, [{"pk": row.pk, **_row_values(row)} for row in kept], replaced)
-    _insert_events(connection, plan, moved)
+    writes.upsert(sessions, [(row.pk, *_row_values(row).values()) for row in kept], _REPLACED)
+    _insert_events(writes, plan, moved)
     plan.state.move_sessions(moved)
-    write_state(connection, plan.state)
+    write_state(connection, writes, plan.state)
 
 
 def _insert_again(connection: Connection, rows: Sequence[SessionRow]) -> dict[int, int]:
@@ -200,7 +202,7 @@ def _row_values(row: SessionRow) -> dict[str, object]:
     }
 
 
-def _insert_events(connection: Connection, plan: SessionPlan, moved: Mapping[int, int]) -> None:
+def _insert_events(writes: Writes, plan: SessionPlan, moved: Mapping[int, int]) -> None:
     rows = [
         (
             moved.get(event.session_pk, event.session_pk),
@@ -212,4 +214,4 @@ def _insert_events(connection: Connection, plan: SessionPlan, moved: Mapping[int
         )
         for event in plan.events
     ]
-    insert_new(connection, _EVENT_COLUMNS, rows)
+    writes.insert_new(_EVENT_COLUMNS, rows)

@@ -24,6 +24,7 @@ class Bench:
         rounds: how many count, after a warm-up.
         quick: whether to see only that everything works.
         workers, concurrency: worker processes of this project, and pool processes in each.
+        latency_workers: worker processes where one operation at a time is timed.
         tell: prints a line of progress.
     """
 
@@ -33,6 +34,7 @@ class Bench:
     rounds: int
     quick: bool
     workers: int
+    latency_workers: int
     concurrency: int
     tell: Callable[[int, str, Mapping[str, Sequence[float]]], object]
 

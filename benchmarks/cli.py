@@ -85,6 +85,9 @@ def bench(
         typer.Option(help="Write lines and machine there, in Markdown.", dir_okay=False),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes of this project.")] = 2,
+    latency_workers: Annotated[
+        int, typer.Option(min=1, help="The same where one operation at a time is timed.")
+    ] = 1,
     concurrency: Annotated[int, typer.Option(min=1, help="Pool processes in each.")] = 1,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small amounts, one round: does everything work?")
@@ -111,7 +114,14 @@ def bench(
         report = Report.from_json(json.loads(written.read_text()))
     else:
         chosen = _choose(only or [*BENCHMARKS])
-        report = _run(chosen, 1 if quick else rounds, workers, concurrency, quick)
+        report = _run(
+            chosen,
+            rounds=1 if quick else rounds,
+            workers=workers,
+            latency_workers=latency_workers,
+            concurrency=concurrency,
+            quick=quick,
+        )
     if json_file is not None:
         json_file.write_text(json.dumps(report.as_json()) + "\n")
     if plots is not None:
@@ -135,7 +145,15 @@ def _choose(names: Sequence[str]) -> list[str]:
     return [name for name in BENCHMARKS if name in names]
 
 
-def _run(chosen: Sequence[str], rounds: int, workers: int, concurrency: int, quick: bool) -> Report:
+def _run(
+    chosen: Sequence[str],
+    *,
+    rounds: int,
+    workers: int,
+    latency_workers: int,
+    concurrency: int,
+    quick: bool,
+) -> Report:
     results = Results()
     progress = _Progress()
     with _interruptible(), _temporary_folder() as folder, Servers(folder) as servers:
@@ -147,6 +165,7 @@ def _run(chosen: Sequence[str], rounds: int, workers: int, concurrency: int, qui
             rounds=rounds,
             quick=quick,
             workers=workers,
+            latency_workers=latency_workers,
             concurrency=concurrency,
             tell=progress.turn,
         )
@@ -160,6 +179,7 @@ def _run(chosen: Sequence[str], rounds: int, workers: int, concurrency: int, qui
         options={
             "rounds": rounds,
             "workers": workers,
+            "latency_workers": latency_workers,
             "concurrency": concurrency,
             "quick": quick,
         },

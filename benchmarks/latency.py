@@ -32,10 +32,12 @@ def run(bench: Bench) -> None:
     count = bench.size(200, 20)
     echo_broker = bench.servers.broker(1)
     with (
-        bench.storage("latency") as storage,
+        bench.storage("latency", workers=bench.latency_workers) as storage,
         storage.client() as client,
         closing(AdkSessions(bench.servers.database("adk"))) as adk,
-        plain_celery(bench.folder / "echo", echo_broker, None, workers=2) as app,
+        plain_celery(
+            bench.folder / "echo", echo_broker, None, workers=bench.latency_workers
+        ) as app,
     ):
 
         def zdk() -> Mapping[str, Sequence[float]]:

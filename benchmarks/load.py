@@ -24,7 +24,7 @@ def run(bench: Bench) -> None:
     wholes, lasts = bench.size(5, 1), bench.size(30, 3)
     database = bench.servers.database
     with (
-        bench.storage("load") as storage,
+        bench.storage("load", workers=bench.latency_workers) as storage,
         storage.client() as client,
         closing(AdkSessions(database("adk"))) as adk,
         closing(OpenAiSession(database("agents"), length)) as agents,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -57,6 +57,9 @@ def check_text(value: object, field: str, limit: int = MAX_ID_BYTES) -> None:
     NUL is refused because PostgreSQL cannot store it in text, lone surrogates because they have
     no UTF-8 form.
     """
+    if type(value) is str and value.isascii() and 0 < len(value) <= limit and "\x00" not in value:
+        # Most are.
+        return
     if not isinstance(value, str):
         raise InvalidRequest(f"{field} must be a string, not {type(value).__name__}", field=field)
     if not value:
@@ -109,7 +112,9 @@ def check_json(value: Any, field: str, depth: int = MAX_JSON_DEPTH) -> None:
     """
     if type(value) in _ATOMS:
         return
-    if isinstance(value, float):
+    if isinstance(value, (dict, list, tuple)):
+        _check_container(value, field, depth)
+    elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidRequest(f"{field} contains {value}, which JSON cannot carry", field=field)
     elif isinstance(value, int):
@@ -120,36 +125,37 @@ def check_json(value: Any, field: str, depth: int = MAX_JSON_DEPTH) -> None:
                 limit=MAX_INTEGER_BITS,
             )
     elif not isinstance(value, str):
-        _check_container(value, field, depth)
+        raise InvalidRequest(
+            f"{field} contains a {type(value).__name__}, which is not JSON", field=field
+        )
 
 
-def _check_container(value: Any, field: str, depth: int) -> None:
+def _check_container(
+    value: dict[Any, Any] | list[Any] | tuple[Any, ...], field: str, depth: int
+) -> None:
     if depth == 0:
         raise InvalidRequest(
             f"{field} is nested deeper than {MAX_JSON_DEPTH} levels",
             field=field,
             limit=MAX_JSON_DEPTH,
         )
+    items: Iterable[Any] = value
     if isinstance(value, dict):
-        _check_keys(value, field)
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        raise InvalidRequest(
-            f"{field} contains a {type(value).__name__}, which is not JSON", field=field
-        )
-    for item in value:
+        for key in value:
+            if type(key) is not str:
+                _check_key(key, field)
+        items = value.values()
+    for item in items:
         # Most are, and a call for each would take longer than all the rest.
         if type(item) not in _ATOMS:
             check_json(item, field, depth - 1)
 
 
-def _check_keys(value: dict[Any, Any], field: str) -> None:
-    for key in value:
-        if not isinstance(key, str):
-            raise InvalidRequest(
-                f"{field} has a key of type {type(key).__name__}; JSON keys are strings",
-                field=field,
-            )
+def _check_key(key: object, field: str) -> None:
+    if not isinstance(key, str):
+        raise InvalidRequest(
+            f"{field} has a key of type {type(key).__name__}; JSON keys are strings", field=field
+        )
 
 
 def encode_json(value: Any, field: str, limit: int) -> bytes:

@@ -38,6 +38,13 @@ metadata = MetaData(
 )
 
 
+def as_utc(value: datetime) -> datetime:
+    """A point in time as a database's driver gives it, which is UTC if it has no zone."""
+    if value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    return value.astimezone(timezone.utc)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A point in time with microseconds, always UTC; SQLite keeps it without the zone."""
 
@@ -50,9 +57,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
         """From the database."""
-        if value is None or value.tzinfo is not None:
-            return value if value is None else value.astimezone(timezone.utc)
-        return value.replace(tzinfo=timezone.utc)  # type: ignore[no-any-return]
+        return None if value is None else as_utc(value)
 
 
 Identifier = Text().with_variant(Text(collation="C"), "postgresql")

@@ -19,6 +19,7 @@ from api_client.contract.events import (
     decode_event,
     encode_event,
     in_event,
+    stored_event,
     strip_temporary,
 )
 from api_client.contract.limits import (
@@ -75,8 +76,7 @@ def raw(**fields: bytes) -> msgspec.Raw:
 def through_the_store(encoded: msgspec.Raw, seq: int = 1) -> StoredEvent:
     """What a client loads after a worker has stored ``encoded``."""
     payload = bytes(strip_temporary(encoded, decode_event(encoded))).decode()
-    # As worker.sessions.select puts it together.
-    return msgspec.json.decode(f'{{"seq":{seq},{payload[1:]}', type=StoredEvent)
+    return msgspec.json.decode(stored_event(seq, payload), type=StoredEvent)
 
 
 def nested(levels: int) -> Any:
@@ -157,6 +157,7 @@ class TestRoundTrip:
         envelope = decode_event(encoded)
         assert bytes(envelope.content) == content
         assert strip_temporary(encoded, envelope) is encoded
+        assert content.decode() in stored_event(1, bytes(encoded).decode())
 
 
 class TestTemporaryState:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 
 from api_client.contract.checks import check_count, check_text, check_time
 from api_client.contract.errors import InvalidRequest, NotFound
+from api_client.contract.events import stored_event
 from api_client.contract.keys import SessionKey
 from api_client.contract.limits import (
     MAX_COUNT,
@@ -18,7 +19,7 @@ from api_client.contract.limits import (
     MAX_PAGE_SIZE,
 )
 from api_client.contract.operations import ListSessions, LoadSession
-from worker.schema import sessions
+from worker.schema import as_utc, sessions
 from worker.sessions.select import select_session
 from worker.sessions.state import read_state
 
@@ -68,21 +69,24 @@ def load(connection: Connection, query: LoadSession) -> LoadedSession:
         with_events=query.events and query.last != 0,
         by_time=query.after_time is not None,
     )
-    row = connection.execute(statement, _parameters(query)).one_or_none()
-    if row is None:
+    rows = connection.execute(statement, _parameters(query)).all()
+    if not rows:
         raise NotFound(
             f"there is no session {key.session!r} of user {key.user!r} in app {key.app!r}",
             field="key",
         )
+    row = rows[0]
     state = filter(None, (row.app_state, row.user_state, row.session_state))
+    events = [stored_event(row[0], row[1]) for row in reversed(rows) if row[1] is not None]
+    left_out = len(rows) - len(events) if row.seq is not None else 0
     return LoadedSession(
         key=key,
         state=_raw("{", ",".join(state), "}"),
-        events=_raw("[", row.events or "", "]"),
+        events=_raw("[", ",".join(events), "]"),
         revision=row.revision,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        more=row.found > row.given and (query.last is None or row.given < query.last),
+        created_at=as_utc(row.created_at),
+        updated_at=as_utc(row.updated_at),
+        more=left_out > 0 and (query.last is None or len(events) < query.last),
     )
 
 

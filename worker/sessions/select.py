@@ -1,8 +1,6 @@
 """One statement that reads a session whole: its row, its state in three scopes, its events.
 
 That spares a round trip for each table, and a transaction: a statement sees one snapshot by itself.
-Its answer is one row, in which the database has put the JSON of the events together, because
-thousands of rows take longer to send and to read than to join (docs/decisions/0018).
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    DateTime,
     Integer,
     Select,
     Subquery,
@@ -20,14 +19,16 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     cast,
+    false,
     func,
     literal,
     null,
     select,
     true,
+    type_coerce,
 )
-from sqlalchemy.dialects import postgresql
 
 from api_client.contract.limits import MAX_REPLY_BYTES
 from api_client.contract.scopes import Scope
@@ -45,39 +46,48 @@ _PK = select(sessions.c.pk).where(_IS_WANTED).scalar_subquery()
 
 @cache
 def select_session(dialect: str, *, with_events: bool, by_time: bool) -> Select[Any]:
-    """A session that exists, in one row, with its newest events that pass the bounds, looking no
-    further than asked.
+    """All of a session that exists, in one row for each of its newest events that pass the bounds,
+    looking no further than asked, newest first; in one row if there are none.
 
     Its parameters are ``app``, ``user_id``, ``session_id``, ``after_seq``, ``before_seq``,
-    ``wanted``, ``looked_at`` (one more) and, with ``by_time``, ``after_time``. The row has
+    ``wanted``, ``looked_at`` (one more) and, with ``by_time``, ``after_time``. The first row has
 
-    - ``revision``, ``created_at``, ``updated_at``;
-    - ``app_state``, ``user_state``, ``session_state``: the members of a JSON object, or None;
-    - ``events``: those that fit into the reply, the elements of a JSON array, oldest first, or
-      None; ``given`` and ``found``: how many they are, and how many there are with one that
-      does not fit.
+    - ``revision``, ``created_at``, ``updated_at`` (both as the database's driver gives them);
+    - ``app_state``, ``user_state``, ``session_state``: the members of a JSON object, or None.
+
+    Each row has ``seq`` and ``payload`` of its event; both are None if there is none, and
+    ``payload`` of one that does not fit into the reply.
 
     Parameters:
         dialect: ``postgresql`` or ``sqlite``.
         with_events: whether to give events at all.
         by_time: whether the events are bounded by their own timestamps too.
     """
+    found = _newest_events(by_time) if with_events else _no_events()
+    # Given once, because a text for each row would be sent.
+    first = func.coalesce(found.c.place, 1) == 1
     in_app = app_state.c.app == _APP
     of_user = and_(user_state.c.app == _APP, user_state.c.user_id == _USER)
     of_session = session_state.c.session_pk == _PK
-    found = _events(dialect, by_time) if with_events else _no_events()
+    once = {
+        "revision": sessions.c.revision,
+        # For a plain type, SQLAlchemy does not call a function for each row.
+        "created_at": type_coerce(sessions.c.created_at, DateTime(timezone=True)),
+        "updated_at": type_coerce(sessions.c.updated_at, DateTime(timezone=True)),
+        "app_state": _members(dialect, app_state, in_app, Scope.APP),
+        "user_state": _members(dialect, user_state, of_user, Scope.USER),
+        "session_state": _members(dialect, session_state, of_session, Scope.SESSION),
+    }
     return (
         select(
-            sessions.c.revision,
-            sessions.c.created_at,
-            sessions.c.updated_at,
-            _members(dialect, app_state, in_app, Scope.APP).label("app_state"),
-            _members(dialect, user_state, of_user, Scope.USER).label("user_state"),
-            _members(dialect, session_state, of_session, Scope.SESSION).label("session_state"),
-            found,
+            found.c.seq,
+            found.c.payload,
+            *(case((first, value)).label(name) for name, value in once.items()),
         )
-        .select_from(sessions.join(found, onclause=true()))
+        .select_from(sessions.join(found, onclause=true(), isouter=True))
         .where(_IS_WANTED)
+        # As they are found: to sort them would take as long as to find them.
+        .order_by(found.c.seq.desc())
     )
 
 
@@ -92,27 +102,6 @@ def _members(
     return select(joined).where(where).scalar_subquery()
 
 
-def _events(dialect: str, by_time: bool) -> Subquery:
-    newest = _newest_events(by_time)
-    fits = and_(
-        newest.c.place <= bindparam("wanted", type_=BigInteger),
-        newest.c.size_before < MAX_REPLY_BYTES,
-    )
-    event = _stored_event(dialect, newest.c.seq, newest.c.payload)
-    comma: ColumnElement[str] = literal(",", Text)
-    if dialect == "postgresql":
-        in_order = postgresql.aggregate_order_by(comma, newest.c.seq)
-        joined = func.string_agg(event, in_order, type_=Text)
-    else:
-        # SQLite takes rows in the order in which a subquery gives them.
-        joined = func.group_concat(event, comma, type_=Text)
-    return select(
-        joined.filter(fits).label("events"),
-        func.count().filter(fits).label("given"),
-        func.count().label("found"),
-    ).subquery("found")
-
-
 def _newest_events(by_time: bool) -> Subquery:
     bounds = [
         events.c.session_pk == _PK,
@@ -124,12 +113,13 @@ def _newest_events(by_time: bool) -> Subquery:
     newest = events.c.seq.desc()
     # By rows, and of integers, a running sum takes a third of the time; two windows of one kind
     # are one.
+    place = func.row_number().over(order_by=newest, rows=(None, 0))
     size_with = func.sum(cast(events.c.size, Integer)).over(order_by=newest, rows=(None, 0))
     looked_at = (
         select(
             events.c.seq,
             events.c.payload,
-            func.row_number().over(order_by=newest, rows=(None, 0)).label("place"),
+            place.label("place"),
             (size_with - events.c.size).label("size_before"),
         )
         .where(*bounds)
@@ -137,25 +127,15 @@ def _newest_events(by_time: bool) -> Subquery:
         .limit(bindparam("looked_at", type_=BigInteger))
         .subquery("looked_at")
     )
-    return select(looked_at).order_by(looked_at.c.seq).subquery("newest")
-
-
-def _stored_event(
-    dialect: str, seq: ColumnElement[int], payload: ColumnElement[str]
-) -> ColumnElement[str]:
-    """The JSON of a stored event from its place and the JSON it was appended as.
-
-    The payload is known to be an object with at least an id, so the new member can be spliced in
-    after its brace.
-    """
-    # On PostgreSQL, substr takes ten times as long.
-    members = func.right(payload, -1) if dialect == "postgresql" else func.substr(payload, 2)
-    return literal('{"seq":', Text) + cast(seq, Text) + "," + members
+    fits = and_(
+        looked_at.c.place <= bindparam("wanted", type_=BigInteger),
+        looked_at.c.size_before < MAX_REPLY_BYTES,
+    )
+    fitting = case((fits, looked_at.c.payload)).label("payload")
+    return select(looked_at.c.seq, looked_at.c.place, fitting).subquery("found")
 
 
 def _no_events() -> Subquery:
-    nothing: ColumnElement[str] = cast(null(), Text)
-    zero: ColumnElement[int] = literal(0)
-    return select(nothing.label("events"), zero.label("given"), zero.label("found")).subquery(
-        "found"
-    )
+    columns = {"seq": BigInteger, "place": BigInteger, "payload": Text}
+    nothing: list[Any] = [cast(null(), kind).label(name) for name, kind in columns.items()]
+    return select(*nothing).where(false()).subquery("found")

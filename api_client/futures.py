@@ -204,11 +204,11 @@ class AwaitableFuture(concurrent.futures.Future[T]):
         if not self.done():
             # Not wait_for: before 3.12 it swallows a cancellation that comes with the result.
             async with asyncio.timeout(self._wait_timeout):
-                await self._settled()
+                await self.settled()
         return self.result(timeout=0)
 
-    async def _settled(self) -> None:
-        """Wait until it is done, without looking at the result."""
+    async def settled(self) -> None:
+        """Wait in an event loop, without a bound, until it is done; the result is not looked at."""
         loop = asyncio.get_running_loop()
         settled: asyncio.Future[None] = loop.create_future()
 

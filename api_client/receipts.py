@@ -68,6 +68,12 @@ class Receipt(AwaitableFuture[T]):
             _resolve(made, self._refusal)
         return made
 
+    @property
+    def failure(self) -> BaseException | None:
+        """The error if it has failed by now, without counting as having seen it: what nobody has
+        seen stays a dead letter."""
+        return self._exception
+
     def exception(
         self, timeout: float | ClientDefault | None = CLIENT_DEFAULT
     ) -> BaseException | None:

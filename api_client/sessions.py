@@ -28,6 +28,7 @@ from api_client.contract.operations import (
     DeleteSession,
     ListSessions,
     LoadSession,
+    LoadSharedState,
     Order,
     UpdateState,
 )
@@ -46,7 +47,8 @@ from api_client.requests import Requests, on, within
 
 
 class Sessions:
-    """Create, load, append, list, delete, update_state. Reached as ``client.sessions``.
+    """Create, load, append, list, delete, update_state, shared_state. Reached as
+    ``client.sessions``.
 
     Every method checks its arguments at once and returns a `Receipt`. All of them raise
     `InvalidRequest` (or `TooLarge`) that names the field and the limit; those that write raise
@@ -169,6 +171,18 @@ class Sessions:
         assembly = _Assembly(query)
         after = on(session_ordering(key), user_ordering(key.app, key.user), app_ordering(key.app))
         return self._requests.read_on(query, after, SessionReply, assembly.add, assembly.session)
+
+    def shared_state(self, app: str, user: str) -> Receipt[dict[str, Any]]:
+        """Load what all sessions of a user share, whether there is one or not: the state of the
+        app and of the user, with prefixes.
+
+        This client's own earlier writes of that state are waited for.
+        """
+        check_text(app, "app")
+        check_text(user, "user")
+        query = LoadSharedState(app=app, user=user)
+        after = on(user_ordering(app, user), app_ordering(app))
+        return self._requests.read(query, after, _decoder(dict[str, Any]))
 
     def list(
         self,

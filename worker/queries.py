@@ -16,6 +16,7 @@ from api_client.contract.operations import (
     ListVersions,
     LoadArtifact,
     LoadSession,
+    LoadSharedState,
     MessageStatus,
     PutPart,
     Query,
@@ -47,6 +48,8 @@ def answer(database: Database, intake: Intake, query: Query) -> Any:
         match query:
             case ListSessions():
                 return session_reads.list_sessions(connection, query)
+            case LoadSharedState():
+                return session_reads.load_shared_state(connection, query)
             case ListArtifacts():
                 return artifact_reads.list_artifacts(connection, query)
             case ListVersions():

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from api_client.artifact_uri import SCHEME, parse_artifact_uri
 from api_client.cli.artifact_views import artifacts_table, versions_table
 from api_client.cli.command import Run, verb
 from api_client.cli.inputs import STANDARD, confirm, opened, parse_object
@@ -98,10 +99,21 @@ def put_artifact(
 @verb(artifacts, "get")
 def get_artifact(
     run: Run,
-    app: AppArgument,
-    user: UserArgument,
-    session: SessionArgument,
-    name: NameArgument,
+    app: Annotated[
+        str,
+        typer.Argument(metavar="APP|URI", help="The application's name, or a zdk:// URI alone."),
+    ],
+    user: Annotated[str | None, typer.Argument(metavar="USER", help="The user's id.")] = None,
+    session: Annotated[
+        str | None, typer.Argument(metavar="SESSION", help="The session's id.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Its name; user:NAME is the same in all the user's sessions.",
+        ),
+    ] = None,
     version: Annotated[
         int | None, typer.Option(metavar="N", help="This version, not the latest.")
     ] = None,
@@ -112,13 +124,16 @@ def get_artifact(
 ) -> None:
     """Load an artifact's bytes into a file or a pipe.
 
+    The zdk:// URI of a version, which agent frameworks show, says all that APP to NAME and
+    --version would say.
+
     With --json, prints what is known about it; without -o also its bytes, in base64 as data.
 
     Example: zdk artifacts get shop ann s-1 report.pdf -o report.pdf
 
     Example: zdk artifacts get shop ann s-1 src.tar.gz | tar tz
     """
-    key = ArtifactKey(app, user, session, name)
+    key, version = _wanted(app, user, session, name, version)
     if run.as_json and output is None:
         with run.connect() as storage:
             whole = storage.read(storage.artifacts.load(key, version=version))
@@ -127,7 +142,7 @@ def get_artifact(
     place = _place(run, output)
     with run.connect() as storage, destination(place) as file:
         found = storage.read(
-            storage.artifacts.load(key, version=version, into=file), f"Loading {name}"
+            storage.artifacts.load(key, version=version, into=file), f"Loading {key.name}"
         )
     if place != STANDARD:
         run.show(_about(found, place), lambda _: _loaded_line(found, place))
@@ -184,6 +199,19 @@ def delete_artifact(
     with run.connect() as storage:
         deleted = storage.write(storage.artifacts.delete(key, version=version))
     run.show(deleted, lambda gone: f"deleted {name}, {_numbered(gone.versions)}")
+
+
+def _wanted(
+    app: str, user: str | None, session: str | None, name: str | None, version: int | None
+) -> tuple[ArtifactKey, int | None]:
+    """The artifact and the version that the arguments of ``get`` name."""
+    if user is None and app.startswith(SCHEME):
+        if version is not None:
+            raise InvalidRequest("the URI names the version", field="version")
+        return parse_artifact_uri(app)
+    if user is None or session is None or name is None:
+        raise InvalidRequest(f"say APP USER SESSION NAME, or a {SCHEME} URI alone", field="name")
+    return ArtifactKey(app, user, session, name), version
 
 
 def _place(run: Run, output: str | None) -> str:

@@ -12,7 +12,16 @@ from api_client.cli.output import ExitCode, note
 
 GROUP = "zdk_storage.cli"
 #: What `mount` of the worker adds, some of it to a group; where it cannot, each says why.
-OPERATOR_VERBS = ("worker", "up", "migrate", "doctor", "sweep", "dead-letters", "artifacts verify")
+OPERATOR_VERBS = (
+    "worker",
+    "up",
+    "migrate",
+    "doctor",
+    "sweep",
+    "dead-letters",
+    "import",
+    "artifacts verify",
+)
 
 
 def mount_operator_verbs(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""One typed operation per verb: seven that write, six that read, two that bring large bytes.
+"""One typed operation per verb: seven that write, seven that read, two that bring large bytes.
 
 The same types serve both sides. JSON that belongs to the caller (event, state values, metadata)
 is `msgspec.Raw`: the client encodes it once, and the worker passes it through unparsed.
@@ -123,6 +123,13 @@ class ListSessions(Operation, frozen=True, tag="session.list"):
     state: bool = False
 
 
+class LoadSharedState(Operation, frozen=True, tag="state.load"):
+    """Read the state of an app and of one of its users, without a session."""
+
+    app: str
+    user: str
+
+
 class LoadArtifact(Operation, frozen=True, tag="artifact.load"):
     """Read a version's metadata and a range of its bytes."""
 
@@ -186,6 +193,7 @@ WriteOperation = (
 Query = (
     LoadSession
     | ListSessions
+    | LoadSharedState
     | LoadArtifact
     | ListArtifacts
     | ListVersions

@@ -85,6 +85,8 @@ class SessionSummary(msgspec.Struct, kw_only=True):
     Attributes:
         key, revision, created_at, updated_at: as in `Session`.
         state: the merged state if it was asked for, else None.
+        last_event_at: the last event's own timestamp; None if there is no event, or if the worker
+            is of a release that does not tell.
     """
 
     key: SessionKey
@@ -92,6 +94,7 @@ class SessionSummary(msgspec.Struct, kw_only=True):
     created_at: datetime
     updated_at: datetime
     state: dict[str, Any] | None = None
+    last_event_at: datetime | None = None
 
 
 class ArtifactVersion(msgspec.Struct, kw_only=True):

@@ -97,11 +97,22 @@ def test_summaries(client: StorageClient, key: SessionKey) -> None:
     client.sessions.append(key, Event(author="a")).result()
     loaded = client.sessions.load(key).result()
     expected = SessionSummary(
-        key=key, revision=2, created_at=loaded.created_at, updated_at=loaded.updated_at
+        key=key,
+        revision=2,
+        created_at=loaded.created_at,
+        updated_at=loaded.updated_at,
+        last_event_at=loaded.events[-1].timestamp,
     )
     assert client.sessions.list(key.app).result().items == [expected]
     expected.state = state
     assert client.sessions.list(key.app, state=True).result().items == [expected]
+
+
+def test_a_session_without_events_has_no_last_one(client: StorageClient, key: SessionKey) -> None:
+    client.sessions.create(key).result()
+    client.sessions.update_state(key, {"k": 1}).result()
+    (summary,) = client.sessions.list(key.app).result()
+    assert summary.last_event_at is None
 
 
 def test_states_in_a_listing_are_each_sessions_own(client: StorageClient, app: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_client import Event, SessionKey, StorageClient
+from api_client import Event, InvalidRequest, SessionKey, StorageClient
 from api_client.contract.limits import MAX_STATE_KEY_BYTES
 from tests.conformance.conftest import EXACT, NASTY
 
@@ -223,3 +223,23 @@ def test_concurrent_writers_of_one_key_leave_one_of_their_values(
     assert state["app:x"] == state["app:y"]
     assert state["app:x"] in [[number, 19] for number in range(len(clients))]
     assert [state_of(clients[0], key) for key in keys] == [state] * len(keys)
+
+
+def test_shared_state_needs_no_session(client: StorageClient, key: SessionKey) -> None:
+    assert client.sessions.shared_state(key.app, key.user).result() == {}
+    shared = {"user:x": None, "app:x": {"y": "\x00"}}
+    client.sessions.create(key, state={"own": 1, **shared})
+    client.sessions.append(key, Event(author="a", state_delta={"user:later": 2, "own": 2}))
+    # This client's own writes are waited for.
+    expected = {**shared, "user:later": 2}
+    assert client.sessions.shared_state(key.app, key.user).result() == expected
+    assert client.sessions.shared_state(key.app, "another").result() == {"app:x": {"y": "\x00"}}
+    assert client.sessions.shared_state(f"{key.app}-2", key.user).result() == {}
+    client.sessions.delete(key).result()
+    assert client.sessions.shared_state(key.app, key.user).result() == expected
+
+
+@pytest.mark.parametrize(("app", "user"), [("", "u"), ("a", "\x00"), ("a", "x" * 257)])
+def test_shared_state_of_names_that_cannot_be(client: StorageClient, app: str, user: str) -> None:
+    with pytest.raises(InvalidRequest):
+        client.sessions.shared_state(app, user)

@@ -430,6 +430,28 @@ def test_get_as_json(zdk: Zdk, tmp_path: Path) -> None:
     assert zdk.error("artifacts", "get", *S, "a", "-o", "-", fails=2)["field"] == "output"
 
 
+def test_get_by_uri(zdk: Zdk, tmp_path: Path) -> None:
+    uris = [
+        "zdk://apps/shop/users/ann/sessions/s-1/artifacts/a%2Fb%20%25/versions/1",
+        "zdk://apps/shop/users/ann/artifacts/user%3Aa/versions/1",
+    ]
+    for name, uri in zip(("a/b %", "user:a"), uris, strict=True):
+        for number in "12":
+            zdk("artifacts", "put", *S, name, "-", input=name + number)
+        assert zdk("artifacts", "get", uri).stdout == name + "1"
+        assert zdk("artifacts", "get", uri[:-1] + "2").stdout == name + "2"
+        about = zdk.json("artifacts", "get", uri, "-o", str(tmp_path / "a"))
+        assert (about["name"], about["version"]) == (name, 1)
+        assert zdk.error("artifacts", "get", uri[:-1] + "3", fails=3)["field"] == "key"
+
+    assert zdk.error("artifacts", "get", uris[0], "--version", "1", fails=2)["field"] == "version"
+    assert zdk.error("artifacts", "get", "zdk://apps/shop", fails=2)["field"] == "uri"
+    assert zdk.error("artifacts", "get", "shop", "ann", "s-1", fails=2)["field"] == "name"
+    # An app may be called like that.
+    zdk("artifacts", "put", uris[0], "ann", "s-1", "name", "-", input="its own")
+    assert zdk("artifacts", "get", uris[0], "ann", "s-1", "name").stdout == "its own"
+
+
 def test_failed_get_leaves_the_file_as_it_was(zdk: Zdk, tmp_path: Path) -> None:
     zdk("artifacts", "put", *S, "a", "-", input=os.urandom(100_000))
     for blob in (tmp_path / "blobs").rglob("*"):

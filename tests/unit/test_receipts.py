@@ -320,3 +320,26 @@ class TestInEventLoops:
         receipt.succeed(6)
         assert receipt.result(0) == 6
         assert not caplog.records
+
+
+def test_a_failure_that_is_only_looked_at_counts_as_unseen(receipt: Receipt[int]) -> None:
+    seen: list[bool] = []
+    assert receipt.failure is None
+    error = NotFound("gone")
+    receipt.fail(error, lambda: seen.append(True))
+    assert receipt.failure is error
+    asyncio.run(receipt.settled())
+    assert seen == []
+    assert receipt.exception(0) is error
+    assert seen == [True]
+
+
+def test_settled_waits_and_does_not_raise(receipt: Receipt[int]) -> None:
+    async def run() -> None:
+        waiting = asyncio.create_task(receipt.settled())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        receipt.fail(NotFound("gone"))
+        await waiting
+
+    asyncio.run(run())

@@ -33,6 +33,7 @@ from api_client.contract.operations import (
     ListVersions,
     LoadArtifact,
     LoadSession,
+    LoadSharedState,
     MessageStatus,
     PutPart,
     Query,
@@ -192,6 +193,7 @@ QUERIES: dict[str, Query] = {
     "session-list": ListSessions(
         app="shop", user="anna", order="oldest", limit=50, cursor="bmV3ZXN0OjU=", state=True
     ),
+    "state-load": LoadSharedState(app="shop", user="anna"),
     "artifact-load": LoadArtifact(key=REPORT, version=2, start=1024, length=4096),
     "artifact-list": ListArtifacts(key=ANNA, limit=50, cursor="cg=="),
     "artifact-versions": ListVersions(key=REPORT, limit=50, cursor="Mg=="),
@@ -285,6 +287,10 @@ class TestQueryReplies:
         assert (summary.key, summary.revision) == (ANNA, 1)
         assert (summary.created_at, summary.updated_at) == (STORED, STORED)
         assert summary.state["app:theme"] == {"dark": True}
+
+    def test_shared_state(self) -> None:
+        state = query_reply("state", dict[str, Any])
+        assert state == {"app:theme": {"dark": True}, "user:tier": None}
 
     def test_an_artifact(self) -> None:
         artifact = query_reply("artifact", Artifact)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, select
 
 from api_client.contract.checks import check_count, check_text, check_time
 from api_client.contract.errors import InvalidRequest, NotFound
@@ -18,10 +18,10 @@ from api_client.contract.limits import (
     MAX_EVENTS_PER_REPLY,
     MAX_PAGE_SIZE,
 )
-from api_client.contract.operations import ListSessions, LoadSession
-from worker.schema import as_utc, sessions
+from api_client.contract.operations import ListSessions, LoadSession, LoadSharedState
+from worker.schema import as_utc, events, sessions
 from worker.sessions.select import select_session
-from worker.sessions.state import read_state
+from worker.sessions.state import read_shared_state, read_state
 
 
 class SummaryReply(msgspec.Struct, frozen=True):
@@ -32,6 +32,7 @@ class SummaryReply(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     state: dict[str, msgspec.Raw] | None
+    last_event_at: datetime | None
 
 
 class SessionPage(msgspec.Struct, frozen=True):
@@ -137,7 +138,14 @@ def list_sessions(connection: Connection, query: ListSessions) -> SessionPage:
         after = sessions.c.pk < position if query.order == "newest" else sessions.c.pk > position
         bounds.append(after)
     order = sessions.c.pk.desc() if query.order == "newest" else sessions.c.pk.asc()
-    statement = select(sessions).where(*bounds).order_by(order).limit(query.limit + 1)
+    last_event = and_(events.c.session_pk == sessions.c.pk, events.c.seq == sessions.c.last_seq)
+    statement = (
+        select(sessions, events.c.timestamp.label("last_event_at"))
+        .select_from(sessions.join(events, last_event, isouter=True))
+        .where(*bounds)
+        .order_by(order)
+        .limit(query.limit + 1)
+    )
     rows = connection.execute(statement).all()
     shown = rows[: query.limit]
     more = len(rows) > query.limit
@@ -153,9 +161,27 @@ def _summaries(
     keys = {row.pk: SessionKey(row.app, row.user_id, row.session_id) for row in rows}
     states = read_state(connection, list(keys.items())) if with_state else {}
     return [
-        SummaryReply(keys[row.pk], row.revision, row.created_at, row.updated_at, states.get(row.pk))
+        SummaryReply(
+            keys[row.pk],
+            row.revision,
+            row.created_at,
+            row.updated_at,
+            states.get(row.pk),
+            row.last_event_at,
+        )
         for row in rows
     ]
+
+
+def load_shared_state(connection: Connection, query: LoadSharedState) -> dict[str, msgspec.Raw]:
+    """What every session of a user sees of the app's state and of the user's, with prefixes.
+
+    Raises:
+        InvalidRequest: an id breaks the contract.
+    """
+    check_text(query.app, "app")
+    check_text(query.user, "user")
+    return read_shared_state(connection, query.app, query.user)
 
 
 def _encode_cursor(position: int, order: str) -> str:

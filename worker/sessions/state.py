@@ -88,7 +88,7 @@ def read_state(
     merged: dict[int, dict[str, msgspec.Raw]] = {pk: {} for pk, _ in sessions}
     if not sessions:
         return merged
-    apps, users = _shared_state(connection, [key for _, key in sessions])
+    apps, users = _shared_state(connection, [(key.app, key.user) for _, key in sessions])
     for pk, key in sessions:
         merged[pk].update(apps.get(key.app, {}))
         merged[pk].update(users.get((key.app, key.user), {}))
@@ -98,14 +98,20 @@ def read_state(
     return merged
 
 
+def read_shared_state(connection: Connection, app: str, user: str) -> dict[str, msgspec.Raw]:
+    """The state of an app and of one of its users, likewise."""
+    apps, users = _shared_state(connection, [(app, user)])
+    return {**apps.get(app, {}), **users.get((app, user), {})}
+
+
 def _shared_state(
-    connection: Connection, keys: Iterable[SessionKey]
+    connection: Connection, of: Iterable[tuple[str, str]]
 ) -> tuple[dict[str, dict[str, msgspec.Raw]], dict[tuple[str, str], dict[str, msgspec.Raw]]]:
     apps: dict[str, dict[str, msgspec.Raw]] = {}
     users: dict[tuple[str, str], dict[str, msgspec.Raw]] = {}
     users_of: dict[str, set[str]] = {}
-    for key in keys:
-        users_of.setdefault(key.app, set()).add(key.user)
+    for app, user in of:
+        users_of.setdefault(app, set()).add(user)
     for app, names in users_of.items():
         for row in connection.execute(select(app_state).where(app_state.c.app == app)):
             apps.setdefault(app, {})[Scope.APP.value + row.key] = _raw(row.value)

@@ -1,0 +1,1 @@
+"""Bringing sessions over from another program's database."""

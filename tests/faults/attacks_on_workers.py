@@ -52,10 +52,16 @@ def _kill_at(point: str, site: Site) -> Steps:
     """SIGKILL at a point in a message's life; which process dies depends on the point."""
     worker = _some_worker(site)
     order = f"kill-{worker.name}"
-    worker.excused = worker.excused or point in _IN_MAIN_PROCESS
+
+    def taken() -> bool:
+        # Again and again: another attack may have had it started anew meanwhile.
+        worker.excused = worker.excused or point in _IN_MAIN_PROCESS
+        return site.orders.standing(order) is None
+
+    taken()
     site.orders.give(order, point)
     try:
-        yield from until(lambda: site.orders.standing(order) is None, _POINT_SECONDS)
+        yield from until(taken, _POINT_SECONDS)
     except NotHit:
         if site.orders.withdraw(order):
             worker.excused = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,7 +33,7 @@ from sqlalchemy import (
     table,
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from api_client.contract.errors import InvalidRequest
 from worker.imports.mapping import EventRow
@@ -83,7 +84,9 @@ class SessionRow:
 
 
 class Source:
-    """The database to bring over. Close it.
+    """The database to bring over, as it is now. Close it.
+
+    A file of SQLite is copied first, to where SQLite keeps temporary files (``SQLITE_TMPDIR``).
 
     Parameters:
         url: of SQLAlchemy; drivers that ADK uses are replaced by synchronous ones.
@@ -244,14 +247,25 @@ def _open(text: str) -> Engine:
 
 
 def _open_file(url: URL) -> Engine:
-    """An engine that neither makes the file nor changes it."""
+    """An engine over a copy of the file as it is now, which is gone when the engine is. Whoever
+    writes to the file would find it locked for as long as it is read."""
     path = Path(url.database or "")
     if not path.is_file():
         raise InvalidRequest(f"there is no file {url.database!r}", field="database_url")
     read_only = f"file:{quote(str(path.absolute()))}?mode=ro"
-    return create_engine(
-        "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(read_only, uri=True)
-    )
+    return create_engine("sqlite://", poolclass=StaticPool, creator=lambda: _copy_of(read_only))
+
+
+def _copy_of(uri: str) -> sqlite3.Connection:
+    """A copy in a temporary file of SQLite's own, which no other connection can open."""
+    # SQLAlchemy closes it in a thread of its own choice.
+    copy = sqlite3.connect("", check_same_thread=False)
+    with closing(sqlite3.connect(uri, uri=True)) as original:
+        # Once it may be read it can be copied; `backup` itself would wait for that without a bound.
+        original.execute("BEGIN")
+        original.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        original.backup(copy)
+    return copy
 
 
 def _check_schema(connection: Connection) -> None:

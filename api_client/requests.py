@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -110,26 +111,43 @@ class Requests:
         """
         receipt: Receipt[T] = self.receipt()
         receipt.accept()
-
-        def ask(query: Query) -> None:
-            part = self.read(query, after, lambda raw: codec.decode(raw, kind))
-            part.when_done(proceed)
-
-        def proceed(part: concurrent.futures.Future[Any]) -> None:
-            try:
-                following = step(part.result())
-                if following is None:
-                    receipt.succeed(result())
-                else:
-                    ask(following)
-            except Exception as error:
-                receipt.fail(error)
-
-        ask(first)
+        _Series(self, after, kind, step, result, receipt).ask(first)
         return receipt
 
     def _receipt(self, outbox: Outbox, finish: Callable[[msgspec.Raw], T] | None) -> Receipt[T]:
         return Receipt(self._wait_timeout, finish, outbox.elsewhere)
+
+
+@dataclass
+class _Series(Generic[T]):
+    """Queries of which each follows from the reply to the one before; see `Requests.read_on`.
+
+    Nothing that it makes refers back to it once the last reply is there. In a cycle, all that was
+    loaded would stay in memory until the garbage collector came by.
+    """
+
+    requests: Requests
+    after: PickWrites
+    kind: type[Any]
+    step: Callable[[Any], Query | None]
+    result: Callable[[], T]
+    receipt: Receipt[T]
+
+    def ask(self, query: Query) -> None:
+        """Send a query, and those that follow from its reply."""
+        kind = self.kind
+        part = self.requests.read(query, self.after, lambda raw: codec.decode(raw, kind))
+        part.when_done(self._proceed)
+
+    def _proceed(self, part: concurrent.futures.Future[Any]) -> None:
+        try:
+            following = self.step(part.result())
+            if following is None:
+                self.receipt.succeed(self.result())
+            else:
+                self.ask(following)
+        except Exception as error:
+            self.receipt.fail(error)
 
 
 def within(app: str, user: str | None) -> PickWrites:

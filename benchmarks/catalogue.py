@@ -12,6 +12,7 @@ BENCHMARKS = {
     "throughput": "events applied per second, beside ADK, LangGraph and COPY",
     "latency": "until accepted and until applied, beside ADK's append and a Celery echo",
     "load": "a session of 2,000 events and its last 20, beside ADK and openai-agents",
+    "adapters": "ADK's events through our adapter, beside ADK's own service",
     "growth": "append and load at 0 to 20,000 events in the session, beside ADK",
     "listing": "a page of 50 out of 100,000 sessions, beside ADK's list of 5,000",
     "small_clients": "8 processes with one operation each, beside one Celery task per event",

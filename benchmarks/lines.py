@@ -76,6 +76,20 @@ LINES = (
         1.0,
     ),
     Line(
+        "adapters",
+        "load of 2,000 events through the ADK adapter, beside ADK's own",
+        ("adapter load", "zdk"),
+        ("adapter load", "adk"),
+        0.5,
+    ),
+    Line(
+        "adapters",
+        "accepted through the ADK adapter, beside ADK's append",
+        ("adapter append", "zdk, accepted"),
+        ("adapter append", "adk"),
+        0.4,
+    ),
+    Line(
         "growth",
         "append at 20,000 events, beside at 0",
         ("append by length", "zdk at 20000"),

@@ -18,6 +18,8 @@ UNITS = {
     "echo": "s",
     "load": "s",
     "load last 20": "s",
+    "adapter load": "s",
+    "adapter append": "s",
     "append by length": "s",
     "load by length": "s",
     "list sessions": "s",

@@ -11,13 +11,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from api_client.contract.checks import check_json, check_text, json_encoder
 from api_client.contract.errors import InvalidRequest
 from api_client.contract.limits import MAX_JSON_DEPTH, MAX_STATE_KEY_BYTES
 from api_client.contract.scopes import split_state_key
+
+#: Levels of nesting. Reading needs Python's stack, of which a reader may have less left than the
+#: writer had, so that this is far below what Python follows.
+MAX_DEPTH: Final = 400
 
 #: The only member of an object that stands for such a value, and what begins such a state key.
 MARK = "zdk:exact"
@@ -32,7 +36,7 @@ def carried(value: Any, field: str = "value") -> Any:
 
     Raises:
         InvalidRequest: it holds an integer of more digits than Python writes (4,300 unless set
-            otherwise), or is nested deeper than Python follows.
+            otherwise), or is nested deeper than `MAX_DEPTH` levels.
     """
     if _is_plain(value):
         return value
@@ -40,6 +44,7 @@ def carried(value: Any, field: str = "value") -> Any:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidRequest(f"{field} cannot be written as JSON: {error}", field=field) from None
+    _check_depth(value, field)
     return {MARK: _packed(text)}
 
 
@@ -86,6 +91,22 @@ def _is_plain(value: Any) -> bool:
     except (InvalidRequest, UnicodeEncodeError):
         return False
     return True
+
+
+def _check_depth(value: Any, field: str) -> None:
+    """Refuse ``value``, which does not hold itself, if it has more than `MAX_DEPTH` levels."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [item for one in level if isinstance(one, (dict, list, tuple)) for item in _in(one)]
+        if not level:
+            return
+    raise InvalidRequest(
+        f"{field} is nested deeper than {MAX_DEPTH} levels", field=field, limit=MAX_DEPTH
+    )
+
+
+def _in(container: dict[str, Any] | list[Any] | tuple[Any, ...]) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _carried_key(name: str) -> str:

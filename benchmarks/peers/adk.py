@@ -39,50 +39,39 @@ def adk_events(count: int, start: int = 0) -> list[Any]:
     ]
 
 
-class AdkSessions:
-    """ADK's ``DatabaseSessionService`` over asyncpg, in an event loop of its own.
+class AdkService:
+    """A session service that keeps ADK's contract, in an event loop of its own.
 
     Parameters:
-        database_url: a PostgreSQL database, as a SQLAlchemy URL.
+        service: a ``BaseSessionService``, which `close` closes.
     """
 
-    def __init__(self, database_url: str):
+    def __init__(self, service: Any):
         self._runner = asyncio.Runner()
-        self._service = DatabaseSessionService(async_url(database_url))
-        self._runner.run(self._service.prepare_tables())
+        self._service = service
 
-    def create(self, session_id: str) -> Any:
+    def create(self, session_id: str, state: dict[str, Any] | None = None) -> Any:
         """Create a session."""
         return self._runner.run(
-            self._service.create_session(app_name=APP, user_id=USER, session_id=session_id)
+            self._service.create_session(
+                app_name=APP, user_id=USER, session_id=session_id, state=state
+            )
         )
 
     def append(self, session: Any, events: Sequence[Any]) -> list[float]:
         """Append events one after another; return the seconds that each took."""
         return self._runner.run(self._append(session, events))
 
-    def append_at_once(self, sessions: Sequence[Any], events: Sequence[Any]) -> float:
-        """Append events to all sessions at the same time; return the events per second."""
-        return self._runner.run(self._append_at_once(sessions, events))
+    def get(self, session_id: str) -> Any:
+        """Load a session, and return it."""
+        return self._runner.run(self._get(session_id))
 
     def load(self, session_id: str, last: int | None = None) -> float:
         """Load a session, or its last events; return the seconds that it took."""
         return self._runner.run(self._load(session_id, last))
 
-    def list_all(self) -> float:
-        """List the sessions; return the seconds that it took."""
-        return self._runner.run(self._list())
-
-    def fill(self, session_id: str, count: int) -> Any:
-        """A session with that many events, written in bulk with the service's own tables."""
-        return self._runner.run(self._fill(session_id, count))
-
-    def fill_sessions(self, count: int) -> None:
-        """Create that many sessions, likewise."""
-        self._runner.run(self._fill_sessions(count))
-
     def close(self) -> None:
-        """Close connections and the event loop."""
+        """Close the service and the event loop."""
         self._runner.run(self._service.close())
         self._runner.close()
 
@@ -94,6 +83,48 @@ class AdkSessions:
             times.append(time.perf_counter() - begin)
         return times
 
+    async def _get(self, session_id: str, config: Any = None) -> Any:
+        return await self._service.get_session(
+            app_name=APP, user_id=USER, session_id=session_id, config=config
+        )
+
+    async def _load(self, session_id: str, last: int | None) -> float:
+        config = None if last is None else GetSessionConfig(num_recent_events=last)
+        begin = time.perf_counter()
+        found = await self._get(session_id, config)
+        seconds = time.perf_counter() - begin
+        assert found is not None
+        return seconds
+
+
+class AdkSessions(AdkService):
+    """ADK's ``DatabaseSessionService`` over asyncpg.
+
+    Parameters:
+        database_url: a PostgreSQL database, as a SQLAlchemy URL.
+    """
+
+    def __init__(self, database_url: str):
+        super().__init__(DatabaseSessionService(async_url(database_url)))
+        self._runner.run(self._service.prepare_tables())
+
+    def append_at_once(self, sessions: Sequence[Any], events: Sequence[Any]) -> float:
+        """Append events to all sessions at the same time; return the events per second."""
+        return self._runner.run(self._append_at_once(sessions, events))
+
+    def list_all(self) -> float:
+        """List the sessions; return the seconds that it took."""
+        return self._runner.run(self._list())
+
+    def fill(self, session_id: str, count: int) -> Any:
+        """A session with that many events and their state, written in bulk with the service's own
+        tables."""
+        return self._runner.run(self._fill(session_id, count))
+
+    def fill_sessions(self, count: int) -> None:
+        """Create that many sessions, likewise."""
+        self._runner.run(self._fill_sessions(count))
+
     async def _append_at_once(self, sessions: Sequence[Any], events: Sequence[Any]) -> float:
         each = len(sessions)
         begin = time.perf_counter()
@@ -102,26 +133,19 @@ class AdkSessions:
         )
         return len(events) / (time.perf_counter() - begin)
 
-    async def _load(self, session_id: str, last: int | None) -> float:
-        config = None if last is None else GetSessionConfig(num_recent_events=last)
-        begin = time.perf_counter()
-        found = await self._service.get_session(
-            app_name=APP, user_id=USER, session_id=session_id, config=config
-        )
-        seconds = time.perf_counter() - begin
-        assert found is not None
-        return seconds
-
     async def _list(self) -> float:
         begin = time.perf_counter()
         await self._service.list_sessions(app_name=APP)
         return time.perf_counter() - begin
 
     async def _fill(self, session_id: str, count: int) -> Any:
-        session = await self._service.create_session(
-            app_name=APP, user_id=USER, session_id=session_id
-        )
         events = adk_events(count)
+        state: dict[str, Any] = {}
+        for event in events:
+            state.update(event.actions.state_delta)
+        session = await self._service.create_session(
+            app_name=APP, user_id=USER, session_id=session_id, state=state
+        )
         for begin in range(0, count, _FILL_BATCH):
             async with self._service.database_session_factory() as database:
                 database.add_all(
@@ -129,7 +153,7 @@ class AdkSessions:
                     for event in events[begin : begin + _FILL_BATCH]
                 )
                 await database.commit()
-        return await self._service.get_session(app_name=APP, user_id=USER, session_id=session_id)
+        return await self._get(session_id)
 
     async def _fill_sessions(self, count: int) -> None:
         # The first makes the rows of the app and the user.

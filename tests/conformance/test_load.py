@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from api_client import Event, SessionKey, StorageClient
 from api_client.contract.limits import MAX_EVENT_BYTES, MAX_EVENTS_PER_REPLY
+from tests.support.waiting import wait_until
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -187,3 +190,17 @@ def test_a_load_is_one_moment_while_others_write(
         loads += 1
     thread.join()
     assert reader.sessions.load(session).result().revision == 300
+
+
+def test_what_was_loaded_does_not_wait_for_the_garbage_collector(
+    client: StorageClient, session: SessionKey
+) -> None:
+    gc.disable()
+    try:
+        receipt = client.sessions.load(session)
+        receipt.result()
+        known = weakref.ref(receipt)
+        del receipt
+        wait_until(lambda: known() is None, "the receipt is gone")
+    finally:
+        gc.enable()

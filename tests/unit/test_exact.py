@@ -14,6 +14,7 @@ from api_client import InvalidRequest
 from api_client.contract.checks import check_text, encode_json
 from api_client.contract.exact import (
     MARK,
+    MAX_DEPTH,
     carried,
     carried_state,
     label,
@@ -36,6 +37,13 @@ keys = st.builds(lambda prefix, bare: prefix + bare, st.sampled_from(["", "app:"
 def over_the_wire(value: Any) -> Any:
     """``value`` as it comes out of the store; refused if the client would refuse it."""
     return msgspec.json.decode(encode_json(value, "value", MAX_STATE_BYTES))
+
+
+def nested(levels: int) -> Any:
+    value: Any = "deepest"
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 def same(one: Any, other: Any) -> bool:
@@ -76,10 +84,16 @@ def test_what_others_have_written_under_the_mark_is_left_alone(packed: Any) -> N
 
 
 def test_deep_nesting() -> None:
-    value: Any = "deepest"
-    for _ in range(MAX_JSON_DEPTH * 3):
-        value = [value]
+    value = nested(MAX_JSON_DEPTH * 3)
     assert restored(over_the_wire(carried(value))) == value
+
+
+def test_too_deep_nesting() -> None:
+    """A reader with less of the stack left could not read what Python can write."""
+    assert restored(over_the_wire(carried(nested(MAX_DEPTH)))) == nested(MAX_DEPTH)
+    with pytest.raises(InvalidRequest, match=f"deeper than {MAX_DEPTH} levels") as refused:
+        carried(nested(MAX_DEPTH + 1), "delta")
+    assert (refused.value.field, refused.value.limit) == ("delta", MAX_DEPTH)
 
 
 def test_what_python_cannot_write_is_refused() -> None:

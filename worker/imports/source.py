@@ -23,7 +23,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     Select,
-    TableClause,
     column,
     create_engine,
     func,
@@ -99,8 +98,12 @@ class Source:
 
     def __init__(self, url: str):
         self._engine = _open(url)
-        with self._engine.connect() as connection:
-            _check_schema(connection)
+        try:
+            with self._engine.connect() as connection:
+                _check_schema(connection)
+        except BaseException:
+            self._engine.dispose()
+            raise
         # While one walks over sessions and another over the events of each, a third looks things
         # up: not every driver can do these on one connection.
         self._walk = self._engine.connect().execution_options(yield_per=_ROWS)
@@ -113,13 +116,9 @@ class Source:
             connection.close()
         self._engine.dispose()
 
-    def count_sessions(self) -> int:
-        """How many sessions there are."""
-        return self._count(_sessions)
-
     def count_events(self) -> int:
         """How many events there are, those without a session included."""
-        return self._count(_events)
+        return int(self._one(select(func.count()).select_from(_events)))
 
     def app_states(self) -> Iterator[tuple[str, Any]]:
         """The name and the state of each app."""
@@ -161,9 +160,6 @@ class Source:
         )
         for row in found:
             yield str(row.id), _event(row)
-
-    def _count(self, rows: TableClause) -> int:
-        return int(self._one(select(func.count()).select_from(rows)))
 
     def _one(self, statement: Select[Any]) -> Any:
         return self._look_up.execute(statement).scalar()
@@ -258,14 +254,13 @@ def _open_file(url: URL) -> Engine:
 
 def _copy_of(uri: str) -> sqlite3.Connection:
     """A copy in a temporary file of SQLite's own, which no other connection can open."""
-    # SQLAlchemy closes it in a thread of its own choice.
-    copy = sqlite3.connect("", check_same_thread=False)
     with closing(sqlite3.connect(uri, uri=True)) as original:
         # Once it may be read it can be copied; `backup` itself would wait for that without a bound.
         original.execute("BEGIN")
         original.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        copy = sqlite3.connect("")
         original.backup(copy)
-    return copy
+        return copy
 
 
 def _check_schema(connection: Connection) -> None:

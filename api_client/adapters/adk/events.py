@@ -105,7 +105,7 @@ def _content(event: AdkEvent) -> dict[str, Any]:
             # By the names of its fields, as ADK writes it, a scheme comes back as another one.
             schemes = to_jsonable_python(event.actions.requested_auth_configs, exclude_none=True)
             dumped["actions"]["requested_auth_configs"] = schemes
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidRequest(f"event has no JSON form: {error}", field="event") from error
     return dumped
 

@@ -13,8 +13,8 @@ import base64
 import types
 from collections.abc import Callable
 from enum import Enum
-from functools import cache
-from typing import Any, Union, get_args, get_origin
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from google.adk.events import Event
 from google.genai.types import Part
@@ -30,6 +30,8 @@ _HARMLESS_RULES = {
 #: What these do for those who make models is done in what they have written: an id, shortcuts.
 _HARMLESS_METHODS: dict[type, set[str]] = {Event: {"model_post_init"}, Part: {"__init__"}}
 _PLAIN = (str, int, float, bool)
+#: Sets of fields that are remembered of each model. Events of one app have a handful.
+_MOST_SHAPES = 256
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 Reader = Callable[[Any], Any]
@@ -50,6 +52,22 @@ def rebuild(model: type[BaseModel], data: dict[str, Any]) -> Any:
     return _plan(model).build(data)
 
 
+class _Shape(NamedTuple):
+    """What can be known of data that has certain fields.
+
+    Attributes:
+        plain: those whose value is taken as it is if it is of this very type.
+        readers: those of the others.
+        factories: of the fields that it does not have.
+        names: the fields that it has.
+    """
+
+    plain: list[tuple[str, type]]
+    readers: list[tuple[str, Reader]]
+    factories: list[tuple[str, Callable[[], Any]]]
+    names: set[str]
+
+
 class _Plan:
     """What can be known of a model before any data."""
 
@@ -61,6 +79,7 @@ class _Plan:
         self._template: dict[str, Any] = {}
         self._factories: list[tuple[str, Callable[[], Any]]] = []
         self._required: set[str] = set()
+        self._shape = lru_cache(_MOST_SHAPES)(self._new_shape)
         if _has_rules(model):
             # Without readers, any data is left to pydantic.
             self._required = {""}
@@ -88,26 +107,39 @@ class _Plan:
 
     def build(self, data: dict[str, Any]) -> Any:
         """An instance of ``data``."""
+        shape = self._shape(tuple(data))
+        if shape is None:
+            return self._model.model_validate(data)
+        plain, readers, factories, names = shape
+        for name, kind in plain:
+            if type(data[name]) is not kind:
+                return self._model.model_validate(data)
         values = {**self._template, **data}
-        plain, readers = self._plain, self._readers
         try:
-            for name, value in data.items():
-                if type(value) is not plain.get(name):
-                    values[name] = readers[name](value)
-        except (KeyError, _NotPlain):
+            for name, read in readers:
+                values[name] = read(data[name])
+        except _NotPlain:
             return self._model.model_validate(data)
-        if not self._required <= data.keys():
-            return self._model.model_validate(data)
-        for name, make in self._factories:
-            if name not in data:
-                values[name] = make()
-        made = self._model.__new__(self._model)
+        for name, make in factories:
+            values[name] = make()
+        made = object.__new__(self._model)
         put = object.__setattr__
         put(made, "__dict__", values)
-        put(made, "__pydantic_fields_set__", set(data))
+        put(made, "__pydantic_fields_set__", names.copy())
         put(made, "__pydantic_extra__", None)
         put(made, "__pydantic_private__", None)
         return made
+
+    def _new_shape(self, names: tuple[str, ...]) -> _Shape | None:
+        """That of data with these fields. None if pydantic has to look at it."""
+        if not self._required <= set(names) <= self._readers.keys():
+            return None
+        return _Shape(
+            plain=[(name, self._plain[name]) for name in names if name in self._plain],
+            readers=[(name, self._readers[name]) for name in names if name not in self._plain],
+            factories=[(name, make) for name, make in self._factories if name not in names],
+            names=set(names),
+        )
 
 
 @cache

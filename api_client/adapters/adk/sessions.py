@@ -123,11 +123,12 @@ class ZdkSessionService(BaseSessionService):  # type: ignore[misc]
 
         Raises:
             AlreadyExistsError: there is such a session.
-            InvalidRequest: a name is longer than 256 bytes, or has NUL or a lone surrogate.
+            InvalidRequest: a name is longer than 256 bytes, or has NUL or a lone surrogate; the
+                state is nested too deep (`exact.MAX_DEPTH`), or holds itself.
         """
         name = await self._stored_name(app_name, user_id, session_id or "")
         key = SessionKey(app_name, user_id, name) if name else SessionKey.new(app_name, user_id)
-        initial = carried_state(jsonable(state or {}))
+        initial = _initial(state or {})
         try:
             await self._client.sessions.create(key, initial)
         except AlreadyExists:
@@ -370,7 +371,11 @@ class ZdkSessionService(BaseSessionService):  # type: ignore[misc]
                 session.state[name] = state[name]
         session.events.append(event)
         session.last_update_time = last_update_time(loaded)
-        _see_one_more(session)
+        seen = revision_seen(session)
+        if seen is not None and loaded.revision - seen == len(loaded.events):
+            # It is the first that the holder had not seen. An older one, which a bounded load has
+            # left out, is none more.
+            _see_one_more(session)
 
 
 def _key(app: str, user: str, session: str) -> SessionKey | None:
@@ -378,6 +383,13 @@ def _key(app: str, user: str, session: str) -> SessionKey | None:
     if not (_is_name(app) and _is_name(user) and _is_name(session)):
         return None
     return SessionKey(app, user, session)
+
+
+def _initial(state: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return carried_state(jsonable(state))
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"state has no JSON form: {error}", field="state") from error
 
 
 def _is_name(text: str) -> bool:

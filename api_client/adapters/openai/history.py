@@ -63,8 +63,9 @@ def fold(session: Session, *, after: int = 0, before: int | None = None) -> Tail
         after: only events with a greater seq were loaded.
         before: fold only events with a smaller seq: what was there just before that event.
     """
-    cleared = session.state.get(CLEARED, 0)
-    if before is not None and cleared >= before:
+    cleared = session.state.get(CLEARED)
+    # Whoever reaches the session may set its state.
+    if type(cleared) is not int or (before is not None and cleared >= before):
         cleared = 0
     items: list[Any] = []
     met_clear = False

@@ -135,7 +135,8 @@ class ZdkSession:
 
         Raises:
             TooLarge: an item, or the batch, exceeds its limit.
-            InvalidRequest: an item is nothing that `json.dumps` takes.
+            InvalidRequest: an item is nothing that `json.dumps` takes, or is nested deeper than 400
+                levels.
         """
         if not items:
             return

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from google.adk.sessions.schemas.v0 import Base as PickledBase
 from google.adk.sessions.sqlite_session_service import SqliteSessionService
 from google.genai import types
 from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from api_client import Event as StorageEvent
@@ -354,6 +356,26 @@ def test_a_later_run_leaves_alone_what_has_changed_here(sqlite_move: Move) -> No
             return await all_here(client)
 
     assert run(unchanged()) == here
+
+
+def test_agents_write_while_a_file_is_read(sqlite_move: Move) -> None:
+    written_by_adk(sqlite_move)
+    with sqlite_move.source() as source:
+        sessions = source.sessions()
+        first = next(sessions)
+        with closing(sqlite3.connect(_path(sqlite_move.adk_url), timeout=0)) as agent, agent:
+            agent.execute("UPDATE events SET invocation_id = 'since'")
+        events = [row for session in [first, *sessions] for _, row in source.events(session)]
+    assert all(isinstance(row, EventRow) and row.invocation_id != "since" for row in events)
+
+
+def test_a_file_that_stays_locked(sqlite_move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
+    written_by_adk(sqlite_move)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0.0))
+    with closing(sqlite3.connect(_path(sqlite_move.adk_url))) as agent:
+        agent.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(OperationalError, match="locked"):
+            Source(sqlite_move.adk_url)
 
 
 def test_a_dry_run_changes_nothing(sqlite_move: Move) -> None:

@@ -141,6 +141,17 @@ class TestOurEvent:
         with pytest.raises(InvalidRequest, match="no JSON form"):
             from_adk(event(custom_metadata={"made": print}))
 
+    @pytest.mark.parametrize("levels", [1_000, 100_000])
+    @pytest.mark.parametrize("beside", [0.0, float("nan")])
+    def test_nesting_that_nobody_follows(self, levels: int, beside: float) -> None:
+        deep: list[Any] = []
+        for _ in range(levels):
+            deep = [deep]
+        with pytest.raises(InvalidRequest):
+            from_adk(event({"k": deep, "beside": beside}))
+        with pytest.raises(InvalidRequest):
+            from_adk(event(custom_metadata={"k": deep, "beside": beside}))
+
     def test_partial(self) -> None:
         assert from_adk(event(partial=True)).partial
 

@@ -60,6 +60,20 @@ class TestClients:
                 assert refused.value.field == field
 
 
+class TestState:
+    @over_one_stack
+    async def test_nesting_that_nobody_follows(self, service: ZdkSessionService, app: str) -> None:
+        deep: list[Any] = []
+        for _ in range(1_000):
+            deep = [deep]
+        endless: list[Any] = []
+        endless.append(endless)
+        for value in (deep, endless):
+            with pytest.raises(InvalidRequest) as refused:
+                await Desk(service, app).create("s", state={"k": value})
+            assert refused.value.field == "state"
+
+
 class TestImports:
     def run(self, program: str) -> str:
         done = run_python(["-c", program], environment={}, cwd=ROOT)

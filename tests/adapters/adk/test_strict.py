@@ -107,6 +107,18 @@ async def test_the_same_event_again_is_not_stale(ours: Desk) -> None:
     assert await ours.get("s") == session
 
 
+async def test_an_event_that_a_bounded_load_has_left_out_is_no_news(ours: Desk) -> None:
+    session = await ours.create("s")
+    for number in range(4):
+        await ours.append(session, event({"k": number}))
+    holder = await ours.got("s", num_recent_events=1)
+    await ours.append(holder, session.events[1])
+    await ours.append(holder, event({"k": 4}))
+    assert len((await ours.got("s")).events) == 5
+    with pytest.raises(StaleSessionError):
+        await ours.append(session, event({"k": 5}))
+
+
 def test_strict_and_accepted_exclude_one_another(client: StorageClient) -> None:
     with pytest.raises(InvalidRequest, match="strict"):
         ZdkSessionService(client, ack="accepted", strict=True)

@@ -6,7 +6,7 @@ docs/openai-agents.md has a line for each.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from api_client import InvalidRequest, SessionKey, StorageClient, TooLarge
 from api_client.adapters.openai import ZdkSession
+from api_client.adapters.openai.history import CLEARED
 from tests.adapters.openai.conftest import over_all_stacks
 from tests.adapters.openai.contract import OpenSession, message, messages
 from tests.support.programs import run_python
@@ -215,6 +216,29 @@ def test_limits(open_session: OpenSession) -> None:
 
 
 @in_process
+def test_an_item_that_some_could_not_read(open_session: OpenSession) -> None:
+    def nested(levels: int) -> Any:
+        item: Any = "deepest"
+        for _ in range(levels):
+            item = [item]
+        return item
+
+    async def called_from(levels: int, work: Callable[[], Awaitable[Any]]) -> Any:
+        return await (called_from(levels - 1, work) if levels else work())
+
+    async def run() -> None:
+        session = open_session()
+        with pytest.raises(InvalidRequest, match="deeper than 400 levels"):
+            await session.add_items([message(1), nested(500)])
+        assert await session.get_items() == []
+        await session.add_items([nested(400)])
+        assert await called_from(200, session.get_items) == [nested(400)]
+        assert await called_from(200, session.pop_item) == nested(400)
+
+    asyncio.run(run())
+
+
+@in_process
 def test_a_conversation_belongs_to_its_user(client: StorageClient, app: str) -> None:
     async def run() -> None:
         ada, ben = (ZdkSession("one", client, app=app, user=user) for user in ("ada", "ben"))
@@ -252,6 +276,19 @@ def test_a_wrong_limit(open_session: OpenSession, limit: Any) -> None:
     with pytest.raises(InvalidRequest) as raised:
         asyncio.run(open_session().get_items(limit))
     assert raised.value.field == "limit"
+
+
+@in_process
+def test_state_that_others_have_set(client: StorageClient, open_session: OpenSession) -> None:
+    async def run() -> None:
+        session = open_session()
+        await session.add_items(messages(1, 2))
+        await client.sessions.update_state(session.key, {CLEARED: "yesterday"})
+        assert await session.get_items() == messages(1, 2)
+        await session.clear_session()
+        assert await session.get_items() == []
+
+    asyncio.run(run())
 
 
 @in_process

@@ -19,7 +19,7 @@ from api_client.outbox.entries import Dispatch, Entry
 #: A wait has long reached its limit when it has been doubled this often.
 _MOST_DOUBLINGS = 32
 #: Waiting operations that are worth another message (docs/decisions/0014).
-_WORTH_A_MESSAGE = 100
+_WORTH_A_MESSAGE = 200
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from api_client.contract.errors import OutboxFull
 #: Operations handed to the pump that it has not looked at yet. A caller that has so many pauses,
 #: because its thread and the pump's take turns at Python's lock: while it goes on, nothing is sent
 #: (docs/decisions/0014). An event loop pauses only where its operations would fill the memory.
-_MOST_HANDED_OVER = 1_000
+_MOST_HANDED_OVER = 700
 _MOST_OF_EVENT_LOOP = 10_000
 #: Seconds that a caller pauses at most.
 _PAUSE = 0.1

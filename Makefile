@@ -9,7 +9,7 @@ BENCH_VENV := $(VENV)/bench
 BENCH_READY := $(BENCH_VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # More than two cores need: many tests wait for processes that start, stop or are killed.
-WORKERS ?= 3
+WORKERS ?= 4
 SCHEDULES ?= 100000
 
 .DEFAULT_GOAL := help

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from itertools import starmap
-from typing import Any, cast
+from typing import Any
 
-import psycopg2.extensions
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+
+from worker.driver import driver_cursor
 
 
 def copy_rows(
@@ -26,13 +26,8 @@ def copy_rows(
     """
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
     lines = "".join(starmap(_line, rows)).encode()
-    driver = cast("psycopg2.extensions.connection", connection.connection.dbapi_connection)
-    try:
-        with driver.cursor() as cursor:
-            cursor.copy_expert(statement, io.BytesIO(lines))
-    except psycopg2.Error as error:
-        # SQLAlchemy does this for statements that it executes itself.
-        raise DBAPIError.instance(statement, None, error, psycopg2.Error) from error
+    with driver_cursor(connection, statement) as cursor:
+        cursor.copy_expert(statement, io.BytesIO(lines))
 
 
 def _line(*values: Any) -> str:

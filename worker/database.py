@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from api_client.contract.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    import psycopg2.extensions
+from worker.driver import driver_of
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Database:
                 yield connection
             return
         with self._engine.connect() as connection:
-            driver = cast("psycopg2.extensions.connection", connection.connection.dbapi_connection)
+            driver = driver_of(connection)
             driver.autocommit = True
             try:
                 yield connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -24,7 +25,7 @@ from worker.work import Decoded, Work, outcome, unexpected
 from worker.writes import Writes
 
 #: Applies some of the operations and returns a result or an error for each.
-_Apply = Callable[[Connection, Sequence[Any], datetime], Sequence[Any]]
+_Apply = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class Way(Enum):
@@ -104,25 +105,23 @@ def apply(
     left in ``writes`` is for the caller to execute."""
     results: list[Any] = list(operations)
 
-    def take(kinds: tuple[type, ...], way: _Apply) -> None:
+    def take(kinds: tuple[type, ...], apply_chosen: _Apply) -> None:
         positions = [i for i, op in enumerate(operations) if isinstance(op, kinds)]
-        found = way(connection, [operations[i] for i in positions], now)
+        found = apply_chosen([operations[i] for i in positions])
         for position, result in zip(positions, found, strict=True):
             results[position] = result
 
-    def save(connection: Connection, chosen: Sequence[Any], now: datetime) -> Sequence[Any]:
-        _hold_blobs(connection, intake, chosen)
-        return artifact_index.apply(connection, writes, chosen, now)
-
-    def apply_sessions(
-        connection: Connection, chosen: Sequence[Any], now: datetime
-    ) -> Sequence[Any]:
+    def apply_sessions(chosen: Sequence[Any]) -> Sequence[Any]:
         as_new = way is Way.AS_NEW
         return session_store.apply(connection, writes, chosen, now, as_new=as_new)
 
+    def apply_artifacts(chosen: Sequence[Any]) -> Sequence[Any]:
+        _hold_blobs(connection, intake, chosen)
+        return artifact_index.apply(connection, writes, chosen, now)
+
     take(session_store.OPERATIONS, apply_sessions)
-    take((DecodedSave, DeleteArtifact), save)
-    take((DiscardDeadLetter,), _discard)
+    take((DecodedSave, DeleteArtifact), apply_artifacts)
+    take((DiscardDeadLetter,), partial(_discard, connection))
     return results
 
 
@@ -141,7 +140,7 @@ def apply_alone(connection: Connection, intake: Intake, operation: Decoded, now:
 
 
 def _discard(
-    connection: Connection, operations: Sequence[DiscardDeadLetter], now: datetime
+    connection: Connection, operations: Sequence[DiscardDeadLetter]
 ) -> list[DeadLetterDiscarded | StorageError]:
     return [
         DeadLetterDiscarded(dead_letters.forget(connection, op.message_id, op.position))

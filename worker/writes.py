@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
-import psycopg2.extensions
 from sqlalchemy import ARRAY, Column, Connection, Table
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError
 
 from worker.copying import copy_rows
+from worker.driver import driver_cursor
 from worker.rows import chunks, insert_new, table_of, upsert
 
 #: Rows that are worth a COPY, which takes half of what any INSERT takes, but a round trip of its
@@ -84,16 +83,8 @@ class Writes:
             return
         statements, self._statements = self._statements, []
         parameters, self._parameters = self._parameters, []
-        driver = cast(
-            "psycopg2.extensions.connection", self._connection.connection.dbapi_connection
-        )
-        try:
-            with driver.cursor() as cursor:
-                cursor.execute(b";\n".join(map(cursor.mogrify, statements, parameters)))
-        except psycopg2.Error as error:
-            # SQLAlchemy does this for statements that it executes itself. Values are not told.
-            joined = ";\n".join(statements)
-            raise DBAPIError.instance(joined, None, error, psycopg2.Error) from error
+        with driver_cursor(self._connection, ";\n".join(statements)) as cursor:
+            cursor.execute(b";\n".join(map(cursor.mogrify, statements, parameters)))
 
     def _add(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         self._statements.append(statement)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, TypeVar
 
 from google.adk.artifacts import BaseArtifactService, artifact_util
@@ -13,7 +12,7 @@ from google.adk.errors.input_validation_error import InputValidationError
 from google.genai import types
 
 from api_client.adapters.adk import parts
-from api_client.adapters.adk.clients import open_client
+from api_client.adapters.adk.clients import HoldsClient
 from api_client.artifact_uri import ANY_SESSION, artifact_uri
 from api_client.client import StorageClient
 from api_client.contract.checks import check_text
@@ -30,7 +29,7 @@ Item = TypeVar("Item")
 _MAX_REFERENCES = 5
 
 
-class ZdkArtifactService(BaseArtifactService):  # type: ignore[misc]
+class ZdkArtifactService(HoldsClient, BaseArtifactService):  # type: ignore[misc]
     """Keeps ADK's artifacts in ZDK Storage.
 
     ::
@@ -66,7 +65,7 @@ class ZdkArtifactService(BaseArtifactService):  # type: ignore[misc]
     """
 
     def __init__(self, client: StorageClient | str, **options: Any):
-        self._client, self._owns_client = open_client(client, options)
+        super().__init__(client, options)
         self._artifacts = self._client.artifacts
 
     async def save_artifact(
@@ -203,22 +202,6 @@ class ZdkArtifactService(BaseArtifactService):  # type: ignore[misc]
         key = _key(app_name, user_id, session_id, filename)
         found = await self._load(key, version, length=0)
         return None if found is None else _described(key, found)
-
-    async def close(self) -> None:
-        """Close the client if the service has opened it."""
-        if self._owns_client:
-            await asyncio.to_thread(self._client.close)
-
-    async def __aenter__(self) -> ZdkArtifactService:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     async def _load(
         self, key: ArtifactKey, version: int | None, length: int | None = None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakValueDictionary
 
 from google.adk.errors import StaleSessionError
@@ -17,8 +16,9 @@ from google.adk.sessions import BaseSessionService
 from google.adk.sessions import Session as AdkSession
 from google.adk.sessions.base_session_service import GetSessionConfig, ListSessionsResponse
 
+from api_client.adapters.ack import Ack, check_ack
 from api_client.adapters.adk.accepted import AcceptedEvents
-from api_client.adapters.adk.clients import open_client
+from api_client.adapters.adk.clients import HoldsClient
 from api_client.adapters.adk.events import from_adk, is_same, to_adk, to_datetime
 from api_client.adapters.adk.jsonable import jsonable
 from api_client.adapters.adk.views import (
@@ -44,8 +44,6 @@ from api_client.contract.records import SessionSummary
 from api_client.contract.scopes import Scope
 from api_client.receipts import Receipt
 
-Ack = Literal["applied", "accepted"]
-
 #: Sessions of a listing that are asked for at a time, each with its state.
 _PAGE = 500
 #: Seconds that `flush` waits at most.
@@ -55,7 +53,7 @@ _FIRST_SECOND, _LAST_SECOND = -62_135_596_799.0, 253_402_300_799.0
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class ZdkSessionService(BaseSessionService):  # type: ignore[misc]
+class ZdkSessionService(HoldsClient, BaseSessionService):  # type: ignore[misc]
     """Keeps ADK's sessions in ZDK Storage: durable, in order, each event once.
 
     ::
@@ -96,11 +94,10 @@ class ZdkSessionService(BaseSessionService):  # type: ignore[misc]
         strict: bool = False,
         **options: Any,
     ):
-        if ack not in ("applied", "accepted"):
-            raise InvalidRequest("ack must be 'applied' or 'accepted'", field="ack")
+        check_ack(ack)
         if strict and ack == "accepted":
             raise InvalidRequest("strict needs ack='applied'", field="strict")
-        self._client, self._owns_client = open_client(client, options)
+        super().__init__(client, options)
         self._ack = ack
         self._strict = strict
         self._accepted = AcceptedEvents()
@@ -258,23 +255,6 @@ class ZdkSessionService(BaseSessionService):  # type: ignore[misc]
                 f"{len(self._accepted)} accepted events have no outcome yet; they go on"
             ) from None
         self._accepted.raise_for_all()
-
-    async def close(self) -> None:
-        """Close the client if the service has opened it, after sending what it holds, for at most
-        ten seconds; what is left in an outbox file goes on when that is opened again."""
-        if self._owns_client:
-            await asyncio.to_thread(self._client.close)
-
-    async def __aenter__(self) -> ZdkSessionService:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     async def _load(self, key: SessionKey, last: int | None, after: float | None) -> AdkSession:
         load = self._client.sessions.load

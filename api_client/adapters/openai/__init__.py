@@ -12,6 +12,7 @@ except ImportError as error:
         "the adapter for openai-agents needs it installed: pip install 'zdk-storage[openai]'"
     ) from error
 
-from api_client.adapters.openai.session import Ack, ZdkSession
+from api_client.adapters.ack import Ack
+from api_client.adapters.openai.session import ZdkSession
 
 __all__ = ["Ack", "ZdkSession"]

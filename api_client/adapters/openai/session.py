@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from agents import RunContextWrapper, SessionSettings, TResponseInputItem
 
+from api_client.adapters.ack import Ack, check_ack
 from api_client.adapters.openai.history import (
     CLEAR,
     CLEARED,
@@ -24,8 +25,6 @@ from api_client.contract.keys import SessionKey
 from api_client.contract.outcomes import EventsAppended
 from api_client.contract.records import Event
 from api_client.receipts import Receipt
-
-Ack = Literal["applied", "accepted"]
 
 #: Events that are loaded first at most. They tell from where on the rest is needed.
 _FIRST_WINDOW = 200
@@ -94,8 +93,7 @@ class ZdkSession:
             raise InvalidRequest(
                 f"client must be a StorageClient, not {type(client).__name__}", field="client"
             )
-        if ack not in ("applied", "accepted"):
-            raise InvalidRequest("ack must be 'applied' or 'accepted'", field="ack")
+        check_ack(ack)
         self.key = SessionKey(app, user, session_id)
         self.session_id = session_id
         self.session_settings = _settings(session_settings)

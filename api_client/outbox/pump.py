@@ -244,6 +244,7 @@ class Pump:
     def _settled(self, entry: Entry, body: bytes, blob: BlobFile, error: OSError | None) -> None:
         if error is None:
             self._runtime.post(partial(self._prepared, entry, body, blob))
+            self._transport.stage_early(blob)
         else:
             self._not_prepared(entry, error)
 

@@ -43,6 +43,10 @@ class Transport(Protocol):
     def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
         """Begin to hand replies to the two callbacks. Replies may be lost, late or doubled."""
 
+    def stage_early(self, blob: BlobFile) -> None:
+        """Make these bytes reachable before their message is formed, if that fills nobody's
+        memory. It may be left out, and nothing is told of a failure: `stage` follows."""
+
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """Make these bytes reachable for the worker that will apply their message.
 

@@ -69,6 +69,11 @@ class CeleryTransport:
 
         self._results.start(on_result)
 
+    def stage_early(self, blob: BlobFile) -> None:
+        """See `Transport.stage_early`."""
+        if self._directly is not None:
+            self._directly.stage_early(blob)
+
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """See `Transport.stage`."""
         if self._directly is not None:

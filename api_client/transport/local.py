@@ -59,6 +59,10 @@ class LocalTransport:
         self._on_write = on_write
         self._on_query = on_query
 
+    def stage_early(self, blob: BlobFile) -> None:
+        """See `Transport.stage_early`."""
+        self._stager.stage_early(blob)
+
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """See `Transport.stage`. The bytes go straight into the blob store."""
         self._stager.stage(blobs)

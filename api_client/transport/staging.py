@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +17,11 @@ from api_client.contract.errors import Unavailable
 from api_client.contract.operations import BlobReference
 from api_client.contract.staging import CHUNK_BYTES, STAGED_SECONDS, chunk_count, chunk_key
 from api_client.transport.base import BlobFile
+
+#: Files put before their messages that are remembered at most.
+_MOST_EARLY = 10_000
+#: Seconds for which they are; much less than any grace period of the sweep.
+_EARLY_SECONDS = 60.0
 
 
 class BlobStore(Protocol):
@@ -38,6 +46,21 @@ class BlobStoreStager:
 
     def __init__(self, store: BlobStore):
         self._store = store
+        #: Files that `stage` need not look at, and when they were put.
+        self._early: dict[Path, float] = {}
+
+    def stage_early(self, blob: BlobFile) -> None:
+        """Put bytes whose message is not formed yet, so that it need not wait for that.
+
+        What fails here is left to `stage`.
+        """
+        if not blob.shareable:
+            return
+        if len(self._early) >= _MOST_EARLY:
+            self._early.clear()
+        with contextlib.suppress(OSError):
+            self._offer(blob)
+            self._early[blob.path] = time.monotonic()
 
     def stage(self, blobs: Sequence[BlobFile]) -> int:
         """Put what is not there yet; returns how many that were.
@@ -46,9 +69,14 @@ class BlobStoreStager:
             Unavailable: the blob store cannot be written, or a file is damaged.
         """
         try:
-            return sum([self._offer(blob) for blob in blobs])
+            return sum([self._is_early(blob) or self._offer(blob) for blob in blobs])
         except OSError as error:
             raise Unavailable(f"the blob store cannot be written: {error}") from error
+
+    def _is_early(self, blob: BlobFile) -> bool:
+        """Whether a file was put a short while ago. Only the first message with it may rely on
+        that: a worker that misses it makes the client send, and so put, it again."""
+        return time.monotonic() - self._early.pop(blob.path, -math.inf) < _EARLY_SECONDS
 
     def _offer(self, blob: BlobFile) -> bool:
         sha256, size = blob.reference.sha256, blob.reference.size

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -377,6 +378,33 @@ class TestDirectly:
         assert referred(worker.database) == set()
         stager.stage([file])
         apply(worker, message)
+        assert_whole(worker)
+
+    def test_bytes_put_early_are_put_again_when_they_are_missed(
+        self, worker: Storage, root: Path, file: BlobFile
+    ) -> None:
+        stager = BlobStoreStager(FilesystemBlobStore(root))
+        stager.stage_early(replace(file, shareable=True))
+        make_older(root, 2 * HOUR)
+        assert sweep(worker.database, FilesystemBlobStore(root)).removed == 1
+        # The first message relies on them, and the second, sent because a worker missed them, not.
+        assert stager.stage([file]) == 1
+        message = saving("a", DATA, staged=True)
+        assert try_apply(worker, message).missing == [NAME]
+        assert stager.stage([file]) == 1
+        apply(worker, message)
+        assert_whole(worker)
+
+    def test_bytes_that_cannot_be_put_early_are_put_with_their_message(
+        self, worker: Storage, root: Path, file: BlobFile
+    ) -> None:
+        stager = BlobStoreStager(FilesystemBlobStore(root))
+        content = file.path.read_bytes()
+        file.path.unlink()
+        stager.stage_early(replace(file, shareable=True))
+        file.path.write_bytes(content)
+        assert stager.stage([file]) == 1
+        apply(worker, saving("a", DATA, staged=True))
         assert_whole(worker)
 
 

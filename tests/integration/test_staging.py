@@ -241,7 +241,8 @@ class TestSwept:
             assert client.artifacts.save(KEY, data).result(timeout=PATIENCE) == 1
             client.artifacts.load(KEY, into=tmp_path / "back").result(timeout=PATIENCE)
         assert (tmp_path / "back").read_bytes() == data
-        assert len(tried) == 2
+        # Once more where the second reply takes longer than the client waits.
+        assert len(tried) >= 2
 
 
 _DIE = """

@@ -142,6 +142,9 @@ class SimulatedTransport:
         """See `Transport.start`."""
         self.on_write, self.on_query = on_write, on_query
 
+    def stage_early(self, blob: BlobFile) -> None:
+        pass
+
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """See `Transport.stage`. No operation here has large bytes."""
 

@@ -139,6 +139,9 @@ class HeldTransport:
         self.on_write = on_write
         self.on_query = on_query
 
+    def stage_early(self, blob: BlobFile) -> None:
+        pass
+
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         pass
 

@@ -419,6 +419,9 @@ class SilentTransport:
     def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
         pass
 
+    def stage_early(self, blob: BlobFile) -> None:
+        pass
+
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         pass
 

@@ -85,6 +85,38 @@ def stack(
         made.close()
 
 
+@pytest.fixture(scope="session")
+def sqlite_store_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A migrated SQLite database; see `store_url`."""
+    return _migrated(f"sqlite:///{tmp_path_factory.mktemp('store') / 'zdk.db'}")
+
+
+@pytest.fixture(scope="session")
+def postgresql_store_url(postgres: PostgresServer) -> str:
+    """A migrated PostgreSQL database; see `store_url`."""
+    return _migrated(postgres.create_database("store"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of each kind in turn.
+
+    Nobody else uses it while a test runs; what earlier tests have left is for the test to delete.
+    """
+    url: str = request.getfixturevalue(f"{request.param}_store_url")
+    return url
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one process run all tests of a stack, so that no stack is started twice."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            name = item.callspec.params.get("stack")
+            if name is not None:
+                item.add_marker(pytest.mark.xdist_group(str(name)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
@@ -106,13 +138,15 @@ def _database_url(
     if database == "sqlite_memory":
         return "sqlite://"
     if database == "sqlite_file":
-        url = f"sqlite:///{folder / 'zdk.db'}"
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.create_database(f"conformance_{transport}")
-    opened = Database(DatabaseOptions(url))
+        return _migrated(f"sqlite:///{folder / 'zdk.db'}")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return _migrated(server.create_database(f"conformance_{transport}"))
+
+
+def _migrated(url: str) -> str:
+    database = Database(DatabaseOptions(url))
     try:
-        upgrade(opened)
+        upgrade(database)
     finally:
-        opened.close()
+        database.close()
     return url

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from _pytest.nodeid import NodeId
 
 from tests.support.postgres import PostgresServer
 from tests.support.workers import Stack, WorkerProcess
@@ -107,14 +108,21 @@ def store_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have one process run all tests of a stack, so that no stack is started twice."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Have one process run all tests of a stack, and all that are marked as an xdist_group."""
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
             name = item.callspec.params.get("stack")
             if name is not None:
                 item.add_marker(pytest.mark.xdist_group(str(name)))
+    yield
+    # xdist has now added the group to `_nodeid`, which pytest 9.2 no longer reads:
+    # https://github.com/pytest-dev/pytest-xdist/issues/1386
+    for item in items:
+        if named := getattr(item, "_nodeid", None):
+            item._id = NodeId.parse(named)
+            assert item.nodeid == named
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # More than two cores need: many tests wait for processes that start, stop or are killed.
 WORKERS ?= 4
 SCHEDULES ?= 100000
+# The tests start hundreds of Python processes, which shall not compile the same modules each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test simulate chaos chaos-mutants bench check format lock clean

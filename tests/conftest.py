@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from _pytest.nodeid import NodeId
 
 from tests.support.postgres import PostgresServer
 from tests.support.workers import Stack, WorkerProcess
@@ -85,6 +86,45 @@ def stack(
         made.close()
 
 
+@pytest.fixture(scope="session")
+def sqlite_store_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A migrated SQLite database; see `store_url`."""
+    return _migrated(f"sqlite:///{tmp_path_factory.mktemp('store') / 'zdk.db'}")
+
+
+@pytest.fixture(scope="session")
+def postgresql_store_url(postgres: PostgresServer) -> str:
+    """A migrated PostgreSQL database; see `store_url`."""
+    return _migrated(postgres.create_database("store"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of each kind in turn.
+
+    Nobody else uses it while a test runs; what earlier tests have left is for the test to delete.
+    """
+    url: str = request.getfixturevalue(f"{request.param}_store_url")
+    return url
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Have one process run all tests of a stack, and all that are marked as an xdist_group."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            name = item.callspec.params.get("stack")
+            if name is not None:
+                item.add_marker(pytest.mark.xdist_group(str(name)))
+    yield
+    # xdist has now added the group to `_nodeid`, which pytest 9.2 no longer reads:
+    # https://github.com/pytest-dev/pytest-xdist/issues/1386
+    for item in items:
+        if named := getattr(item, "_nodeid", None):
+            item._id = NodeId.parse(named)
+            assert item.nodeid == named
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
@@ -106,13 +146,15 @@ def _database_url(
     if database == "sqlite_memory":
         return "sqlite://"
     if database == "sqlite_file":
-        url = f"sqlite:///{folder / 'zdk.db'}"
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.create_database(f"conformance_{transport}")
-    opened = Database(DatabaseOptions(url))
+        return _migrated(f"sqlite:///{folder / 'zdk.db'}")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return _migrated(server.create_database(f"conformance_{transport}"))
+
+
+def _migrated(url: str) -> str:
+    database = Database(DatabaseOptions(url))
     try:
-        upgrade(opened)
+        upgrade(database)
     finally:
-        opened.close()
+        database.close()
     return url

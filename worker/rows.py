@@ -28,6 +28,7 @@ from sqlalchemy import (
     column,
     func,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -161,8 +162,9 @@ def _lock_one(columns: tuple[Column[Any], ...]) -> Select[Any]:
 
 @cache
 def _delete(dialect: str, columns: tuple[Column[Any], ...]) -> Delete:
-    rows, match = _wanted(dialect, columns)
-    return table_of(columns).delete().where(select(1).select_from(rows).where(match).exists())
+    # With EXISTS, SQLite would look through all wanted rows for each row of the table.
+    rows, _ = _wanted(dialect, columns)
+    return table_of(columns).delete().where(tuple_(*columns).in_(select(*rows.c)))
 
 
 def _wanted(

@@ -26,7 +26,6 @@ from tests.support.artifacts import (
     saving,
 )
 from tests.support.dying_saver import DONE, Attempt
-from tests.support.postgres import PostgresServer
 from worker.artifacts.blobs import FilesystemBlobStore
 from worker.artifacts.references import Scope, blobs_of
 from worker.artifacts.sweep import sweep_blobs
@@ -85,22 +84,9 @@ def saver() -> Iterator[Saver]:
     program.close()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('killed') / 'zdk.db'}"
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.create_database("killed_saves")
-    database = Database(DatabaseOptions(url))
-    upgrade(database)
-    database.close()
-    return url
-
-
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    opened = Database(DatabaseOptions(database_url))
+def database(store_url: str) -> Iterator[Database]:
+    opened = Database(DatabaseOptions(store_url))
     yield opened
     opened.close()
 

@@ -31,13 +31,11 @@ from tests.support.artifacts import (
     saving,
     try_apply,
 )
-from tests.support.postgres import PostgresServer
 from worker.artifacts.blobs import FilesystemBlobStore
 from worker.artifacts.blobs.batch import FileBatch
 from worker.artifacts.sweep import SweepReport, sweep_blobs
 from worker.artifacts.verify import Verification
 from worker.database import Database, DatabaseOptions
-from worker.migrate import upgrade
 from worker.schema import blobs
 from worker.storage import Storage
 
@@ -137,23 +135,10 @@ class HastyStore(GatedStore):
         return True
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('sweep') / 'zdk.db'}"
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.create_database("sweep_races")
-    database = Database(DatabaseOptions(url))
-    upgrade(database)
-    database.close()
-    return url
-
-
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(store_url: str) -> Iterator[Database]:
     """For all parties; each test begins without artifacts."""
-    opened = Database(DatabaseOptions(database_url, lock_timeout=PATIENCE))
+    opened = Database(DatabaseOptions(store_url, lock_timeout=PATIENCE))
     with opened.write.begin() as connection:
         for table in ("artifact_versions", "artifacts", "blobs"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
@@ -462,9 +447,9 @@ def test_two_sweeps_at_once_leave_nothing(
 
 
 def test_a_row_that_is_held_for_long_does_not_end_the_sweep(
-    database_url: str, storage: Storage, orphan: Path, root: Path, threads: Threads
+    store_url: str, storage: Storage, orphan: Path, root: Path, threads: Threads
 ) -> None:
-    impatient = Database(DatabaseOptions(database_url, lock_timeout=0.1))
+    impatient = Database(DatabaseOptions(store_url, lock_timeout=0.1))
     failed = threading.Event()
 
     def look(context: Any) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 from benchmarks.catalogue import BENCHMARKS
+from benchmarks.cli import app
 from tests.support.programs import run_python
 
-_COMMAND = ["-m", "benchmarks"]
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_quick_run_prints_and_writes_what_it_measured(tmp_path: Path) -> None:
     written = tmp_path / "run.json"
     options = ["--quick", "--only", "client_import", "--json", str(written)]
-    done = run_python([*_COMMAND, *options], environment={}, cwd=_ROOT)
+    done = run_python(["-m", "benchmarks", *options], environment={}, cwd=_ROOT)
     assert done.returncode == 0, done.stderr
     assert "client import" in done.stdout
     report = json.loads(written.read_text())
@@ -37,18 +39,18 @@ def test_a_run_is_judged_again_from_its_file(tmp_path: Path) -> None:
         "missing": {},
     }
     written.write_text(json.dumps(report))
-    done = run_python([*_COMMAND, "--from", str(written)], environment={}, cwd=_ROOT)
-    assert done.returncode == 1
+    done = CliRunner().invoke(app, ["--from", str(written)])
+    assert done.exit_code == 1
     assert "missed: client import; client import, memory" in done.stderr
 
 
 def test_the_list_names_all_benchmarks() -> None:
-    done = run_python([*_COMMAND, "--list"], environment={}, cwd=_ROOT)
-    assert done.returncode == 0
+    done = CliRunner().invoke(app, ["--list"])
+    assert done.exit_code == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == [*BENCHMARKS]
 
 
 def test_an_unknown_benchmark_is_refused() -> None:
-    done = run_python([*_COMMAND, "--only", "elegance"], environment={}, cwd=_ROOT)
-    assert done.returncode == 2
+    done = CliRunner().invoke(app, ["--only", "elegance"])
+    assert done.exit_code == 2
     assert "elegance" in done.stderr

@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from tests.support.programs import run_zdk
+from tests.support.programs import invoke_zdk, run_zdk
 
 
 def fill(folder: Path) -> None:
@@ -49,6 +49,6 @@ def test_plain_folder(tmp_path: Path) -> None:
 
 
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
-    done = run_zdk("demo", str(tmp_path), environment={}, cwd=tmp_path)
-    assert done.returncode == 2
+    done = invoke_zdk("demo", str(tmp_path), environment={})
+    assert done.exit_code == 2
     assert "holds no file" in done.stderr

@@ -7,17 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Site
+from tests.integration.conftest import Site, open_site
 from tests.support.documents import ROOT, python_blocks
 from tests.support.programs import run_python
 
+# All programs use the same worker, and sessions of their own.
+pytestmark = pytest.mark.xdist_group("documents")
 
-@pytest.fixture
-def staffed(site: Site) -> Iterator[Site]:
+
+@pytest.fixture(scope="module")
+def staffed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site with a worker, and an outbox folder as ``zdk up`` sets it."""
-    site.environment["ZDK_OUTBOX"] = f"{site.folder / 'outbox'}/"
-    with site.worker():
-        yield site
+    folder = tmp_path_factory.mktemp("documents")
+    with open_site(folder, f"sqlite:///{folder / 'zdk.db'}") as site:
+        site.environment["ZDK_OUTBOX"] = f"{folder / 'outbox'}/"
+        with site.worker():
+            yield site
 
 
 @pytest.mark.parametrize("number", range(len(python_blocks("README.md"))))

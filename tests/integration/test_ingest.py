@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import Result
 
 from api_client import ArtifactKey, InvalidRequest, SessionKey, StorageClient, Unavailable
 from api_client.cli.ingest import ingest_folder
@@ -24,7 +25,7 @@ from api_client.contract.records import ArtifactVersion
 from api_client.ingest import Failure, Progress, Summary, ingest, listing
 from api_client.receipts import Receipt
 from tests.integration.conftest import Site
-from tests.support.programs import clean_environment, run_zdk
+from tests.support.programs import clean_environment, invoke_zdk, run_zdk
 from tests.support.workers import Stack
 
 KEY = SessionKey("shop", "ann", "s-1")
@@ -411,9 +412,9 @@ class Command:
             "ZDK_ARTIFACTS_URL": str(self.folder / "blobs"),
         }
 
-    def __call__(self, *words: str, fails: int = 0) -> subprocess.CompletedProcess[str]:
-        done = run_zdk("ingest", *words, "--local", environment=self.environment, cwd=self.folder)
-        assert done.returncode == fails, done.stderr
+    def __call__(self, *words: str, fails: int = 0) -> Result:
+        done = invoke_zdk("ingest", *words, "--local", environment=self.environment)
+        assert done.exit_code == fails, done.output
         return done
 
     def json(self, *options: str, fails: int = 0) -> dict[str, Any]:
@@ -426,8 +427,9 @@ class Command:
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     (tmp_path / "root").mkdir()
+    monkeypatch.chdir(tmp_path)
     return Command(tmp_path)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
+import pytest
 
 from api_client import Event, SessionKey, StorageClient
 from tests.support.processes import wait_for_end
@@ -22,6 +23,8 @@ from tests.support.waiting import wait_until
 KEY = SessionKey("app", "user", "session")
 _READY_SECONDS = 60.0
 _END_SECONDS = 30.0
+
+together = pytest.mark.xdist_group("up")
 
 
 @contextmanager
@@ -42,6 +45,14 @@ def up(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], d
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """One that several tests use: its folder, and the environment it printed."""
+    folder = tmp_path_factory.mktemp("up") / "data"
+    with up(folder, "--workers=1") as (_, environment):
+        yield folder, environment
 
 
 def family(process: subprocess.Popen[bytes]) -> list[int]:
@@ -84,28 +95,33 @@ def test_terminated_up_ends_all_its_processes(tmp_path: Path) -> None:
         wait_for_end(started, timeout=1)
 
 
-def test_up_starts_a_killed_worker_again(tmp_path: Path) -> None:
-    with up(tmp_path / "data", "--workers=1") as (_, environment):
-        state = json.loads((tmp_path / "data" / "up.json").read_text())
-        os.kill(state["worker_pids"][0], signal.SIGKILL)
-        with StorageClient(environment["ZDK_BROKER_URL"]) as client:
-            client.sessions.create(KEY).result(timeout=60)
+@together
+def test_up_starts_a_killed_worker_again(running: tuple[Path, dict[str, str]]) -> None:
+    folder, environment = running
+    state = json.loads((folder / "up.json").read_text())
+    os.kill(state["worker_pids"][0], signal.SIGKILL)
+    with StorageClient(environment["ZDK_BROKER_URL"]) as client:
+        client.sessions.create(KEY).result(timeout=60)
 
 
-def test_second_up_on_the_same_folder_is_refused(tmp_path: Path) -> None:
-    with up(tmp_path / "data", "--workers=1"):
-        second = run_zdk("up", f"--folder={tmp_path / 'data'}", environment={}, cwd=tmp_path)
-        assert second.returncode == 5
-        assert str(tmp_path / "data") in second.stderr
+@together
+def test_second_up_on_the_same_folder_is_refused(
+    running: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    folder, _ = running
+    second = run_zdk("up", f"--folder={folder}", environment={}, cwd=tmp_path)
+    assert second.returncode == 5
+    assert str(folder) in second.stderr
 
 
-def test_exports_are_in_the_folder_for_a_shell(tmp_path: Path) -> None:
-    with up(tmp_path / "data", "--workers=1") as (_, environment):
-        shown = subprocess.run(
-            ["sh", "-c", '. "$1"; echo "$ZDK_BROKER_URL $ZDK_OUTBOX"', "sh", tmp_path / "data/env"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        assert shown.stdout.split() == [environment["ZDK_BROKER_URL"], environment["ZDK_OUTBOX"]]
+@together
+def test_exports_are_in_the_folder_for_a_shell(running: tuple[Path, dict[str, str]]) -> None:
+    folder, environment = running
+    shown = subprocess.run(
+        ["sh", "-c", '. "$1"; echo "$ZDK_BROKER_URL $ZDK_OUTBOX"', "sh", folder / "env"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    assert shown.stdout.split() == [environment["ZDK_BROKER_URL"], environment["ZDK_OUTBOX"]]

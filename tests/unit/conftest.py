@@ -8,29 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.driven import DrivenLoop, FakeWorker
-from tests.support.postgres import PostgresServer
 from tests.support.stores import empty, open_store
-from worker.migrate import upgrade
 from worker.storage import Storage
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def store_url(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """A migrated database of each kind in turn, which one module has to itself."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('store') / 'zdk.db'}"
-    else:
-        server: PostgresServer = request.getfixturevalue("postgres")
-        name = f"unit_{request.module.__name__}"
-        url = server.create_database(name)
-    opened = open_store(url)
-    upgrade(opened.database)
-    opened.close()
-    yield url
-    if request.param == "postgresql":
-        server.drop_database(name)
 
 
 @pytest.fixture

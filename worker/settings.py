@@ -43,6 +43,10 @@ class Settings(BaseSettings):
         shutdown_grace: seconds a worker gets to finish what it has begun.
         result_expires: seconds until a result that nobody has read is dropped.
         prefetch: messages that a worker takes in advance, per process.
+        http_host, http_port: where each worker answers /live, /ready and /metrics; nowhere, if no
+            port is set. What it does is counted only then.
+        stalled_after: seconds without a turn of its loop after which a worker is not live. The
+            loop may wait up to 30 s for a silent broker.
         log_tasks: whether Celery logs each task when it comes and when it ends. For the second line
             it looks through the whole reply, which takes longer than a small task.
     """
@@ -71,6 +75,9 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=30.0, gt=0)
     result_expires: int = Field(default=3600, gt=0)
     prefetch: int = Field(default=2, ge=1)
+    http_host: str = "127.0.0.1"
+    http_port: int | None = Field(default=None, ge=1, le=65535)
+    stalled_after: float = Field(default=45.0, gt=1)
     log_tasks: bool = False
 
     @property

@@ -19,6 +19,7 @@ from worker.app import make_app
 from worker.dead_letters import Refused
 from worker.delivery import HandBack
 from worker.gathering import comes_again
+from worker.http import serve_http
 from worker.process import deliveries, storage
 from worker.results import ResultBackend
 from worker.retry import is_transient
@@ -33,6 +34,7 @@ _FAULT_PAUSE = 1.0
 _settings = Settings()
 app: Celery = make_app(_settings)
 bound_shutdown(app, _settings.shutdown_grace)
+serve_http(app, _settings)
 
 
 @app.task(name=codec.WRITE_TASK, bind=True)

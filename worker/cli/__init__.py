@@ -6,6 +6,7 @@ import typer
 
 from worker.cli.dead_letters import dead_letters
 from worker.cli.doctor import doctor
+from worker.cli.health import health
 from worker.cli.imports import imports
 from worker.cli.migrate import migrate
 from worker.cli.sweep import sweep
@@ -27,5 +28,6 @@ def mount(app: typer.Typer) -> None:
     groups = {group.name: group.typer_instance for group in app.registered_groups}
     if (artifacts := groups.get("artifacts")) is not None:
         artifacts.command("verify", rich_help_panel=panel)(verify)
+    app.add_typer(health, name="health", rich_help_panel=panel)
     app.add_typer(dead_letters, rich_help_panel=panel)
     app.add_typer(imports, rich_help_panel=panel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Annotated
 
 import click
 import typer
@@ -21,7 +22,21 @@ log = logging.getLogger(__name__)
 _DATABASE_PATIENCE = 60.0
 
 
-def worker(context: typer.Context) -> None:
+def worker(
+    context: typer.Context,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Answer /live, /ready and /metrics at this port (ZDK_HTTP_PORT; usually 9464).",
+        ),
+    ] = None,
+    http_host: Annotated[
+        str | None,
+        typer.Option(help="At this address (ZDK_HTTP_HOST); 0.0.0.0 for all. [default: 127.0.0.1]"),
+    ] = None,
+) -> None:
     """Run a Celery worker with this project's settings.
 
     All options of `celery worker` may follow; `celery worker --help` lists them. Settings come
@@ -30,8 +45,12 @@ def worker(context: typer.Context) -> None:
 
     TERM finishes what has begun, within ZDK_SHUTDOWN_GRACE seconds.
 
-    Example: zdk worker --concurrency 4 --loglevel WARNING
+    Example: zdk worker --concurrency 4 --loglevel WARNING --http-port 9464
     """
+    # The tasks, which Celery imports, read their settings from there.
+    for name, given in {"ZDK_HTTP_PORT": http_port, "ZDK_HTTP_HOST": http_host}.items():
+        if given is not None:
+            os.environ[name] = str(given)
     settings = load_settings()
     with errors_explained():
         open_blob_store(settings.artifacts_url)

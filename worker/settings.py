@@ -49,6 +49,8 @@ class Settings(BaseSettings):
             loop may wait up to 30 s for a silent broker.
         log_tasks: whether Celery logs each task when it comes and when it ends. For the second line
             it looks through the whole reply, which takes longer than a small task.
+        require_safe_broker: whether a worker refuses to start on a Redis that can lose or evict
+            what it is given, or that cannot be asked; see `worker.safety`.
     """
 
     model_config = SettingsConfigDict(env_prefix="ZDK_", env_ignore_empty=True, extra="ignore")
@@ -79,6 +81,7 @@ class Settings(BaseSettings):
     http_port: int | None = Field(default=None, ge=1, le=65535)
     stalled_after: float = Field(default=45.0, gt=1)
     log_tasks: bool = False
+    require_safe_broker: bool = False
 
     @property
     def results(self) -> str:

@@ -12,6 +12,7 @@ import typer
 from api_client.contract.errors import Unavailable
 from worker.artifacts.blobs import open_blob_store
 from worker.cli.output import Exit, errors_explained, fail, load_settings
+from worker.cli.safety import check_safety
 from worker.database import Database
 from worker.migrate import head, revision_of, upgrade
 from worker.settings import Settings
@@ -36,6 +37,14 @@ def worker(
         str | None,
         typer.Option(help="At this address (ZDK_HTTP_HOST); 0.0.0.0 for all. [default: 127.0.0.1]"),
     ] = None,
+    require_safe_broker: Annotated[
+        bool,
+        typer.Option(
+            "--require-safe-broker",
+            help="Refuse to start on a Redis that can lose or evict what it is given, instead of "
+            "warning. Also ZDK_REQUIRE_SAFE_BROKER=true.",
+        ),
+    ] = False,
 ) -> None:
     """Run a Celery worker with this project's settings.
 
@@ -55,6 +64,7 @@ def worker(
     with errors_explained():
         open_blob_store(settings.artifacts_url)
         _prepare_schema(settings)
+    check_safety(settings, strict=require_safe_broker or settings.require_safe_broker)
     # Imported late, and only after the settings are known to be right: importing the tasks
     # builds the Celery app.
     from worker.tasks import app

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from api_client.contract.records import new_id
 from worker.app import make_app
 from worker.artifacts.blobs import open_blob_store
+from worker.connections import taken_and_most
 from worker.database import Database
 from worker.migrate import head, revision_of
 from worker.roundtrip import round_trip
@@ -22,14 +23,6 @@ from worker.settings import Settings
 
 #: Seconds to wait for the broker and for Redis.
 _CONNECT_SECONDS = 3
-
-#: How many connections to PostgreSQL there are, and how many it gives to ordinary users.
-_CONNECTIONS = text(
-    "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
-    " current_setting('max_connections')::int"
-    " - current_setting('superuser_reserved_connections')::int"
-    " - coalesce(current_setting('reserved_connections', true)::int, 0)"
-)
 
 
 @dataclass(frozen=True)
@@ -210,7 +203,7 @@ def _database(settings: Settings) -> str:
             connection.execute(text("SELECT 1"))
             if database.dialect != "postgresql":
                 return f"{database.dialect} answers"
-            taken, most = connection.execute(_CONNECTIONS).one()
+            taken, most = taken_and_most(connection)
     finally:
         database.close()
     own = settings.pool_size + settings.pool_overflow

@@ -20,7 +20,11 @@ from worker.embedded.exec import die_with_parent
 from worker.migrate import upgrade
 from worker.settings import Settings
 from worker.storage import Storage
+from worker.tally import Tally
 from worker.watch import Watch
+
+#: What this worker's processes have done. This module is imported before the pool forks.
+tally = Tally()
 
 _building = threading.Lock()
 #: New objects after which Python looks for cycles. It does so after 700 by default, and each event

@@ -20,7 +20,8 @@ from worker.dead_letters import Refused
 from worker.delivery import HandBack
 from worker.gathering import comes_again
 from worker.http import serve_http
-from worker.process import deliveries, storage
+from worker.presence import announce
+from worker.process import deliveries, storage, tally
 from worker.results import ResultBackend
 from worker.retry import is_transient
 from worker.settings import Settings
@@ -35,11 +36,13 @@ _settings = Settings()
 app: Celery = make_app(_settings)
 bound_shutdown(app, _settings.shutdown_grace)
 serve_http(app, _settings)
+announce(_settings.results, tally)
 
 
 @app.task(name=codec.WRITE_TASK, bind=True)
 def write(self: Task[Any, Any], message: msgspec.Raw) -> WriteReply:
     """Apply one message; the result is its `WriteReply`."""
+    begun = time.time()
     request: Any = self.request
     try:
         decoded = codec.decode_message(message)
@@ -47,14 +50,17 @@ def write(self: Task[Any, Any], message: msgspec.Raw) -> WriteReply:
         return _refuse(request.id, message, error)
     try:
         again = comes_again(request, request.delivery_info or {})
-        return deliveries().apply(decoded, again=again)
+        reply = deliveries().apply(decoded, again=again)
     except HandBack as error:
         raise Reject(str(error), requeue=True) from None
+    tally.applied([decoded], [reply], begun)
+    return reply
 
 
 @app.task(name=gate.GROUP_TASK, bind=True, ignore_result=True)
 def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
     """Apply several messages that have come for the first time, and store the result of each."""
+    begun = time.time()
     replies: dict[str, WriteReply] = {}
     messages: dict[str, codec.Message] = {}
     for call in codec.decode(group, list[gate.GroupedCall]):
@@ -66,6 +72,7 @@ def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
         applied = deliveries().apply_together([*messages.values()])
     except HandBack as error:
         raise Reject(str(error), requeue=True) from None
+    tally.applied([*messages.values()], applied, begun)
     replies.update(zip(messages, applied, strict=True))
     _store(self, replies)
 
@@ -75,6 +82,7 @@ def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
 @app.task(name=codec.READ_TASK, acks_late=False)
 def read(query: msgspec.Raw) -> QueryReply:
     """Answer one query; the result is its `QueryReply`."""
+    tally.answered()
     try:
         return storage().query(codec.decode_query(query))
     except StorageError as error:
@@ -114,6 +122,7 @@ def _keep(refused: Refused) -> None:
             log.exception("a refused message cannot be kept")
             time.sleep(_FAULT_PAUSE)
         raise Reject(str(error), requeue=True) from None
+    tally.refused()
 
 
 def _store(task: Task[Any, Any], replies: Mapping[str, WriteReply]) -> None:

@@ -88,10 +88,11 @@ def _workers(picture: Picture, most: int | None) -> RenderableType:
         return _trouble("workers", picture)
     if not picture.workers:
         return Text("no workers: start one with zdk worker", style=_BAD)
-    titles = ("Worker", "Host", ">Pid", ">Busy", ">Msg/s", ">Ops/s", ">Fail/s", ">Up", ">Seen", "")
-    table = _table(*titles)
+    table = _table("Host", ">Pid", ">Busy", ">Msg/s", ">Ops/s", ">Fail/s", ">Up", ">Seen")
+    # Long names are cut before numbers are.
+    table.columns[0].no_wrap = False
     # Those that are missing first: they are what is to be seen.
-    ordered = sorted(picture.workers, key=lambda worker: worker.alive)
+    ordered = sorted(picture.workers, key=lambda worker: (worker.alive, worker.host, worker.pid))
     for worker in ordered[:most]:
         _add_worker(table, worker)
     if most is not None and len(ordered) > most:
@@ -102,19 +103,22 @@ def _workers(picture: Picture, most: int | None) -> RenderableType:
 def _add_worker(table: Table, worker: WorkerLook) -> None:
     rates = worker.rates
     numbers = (rates.messages, rates.operations, rates.failures)
-    status = ("", "") if worker.alive else ("gone", _BAD)
-    if worker.alive and worker.stopping:
-        status = ("stopping", "yellow")
     table.add_row(
-        Text(worker.name.partition("@")[0]),
-        Text(worker.host),
+        Text(worker.host, no_wrap=True, overflow="ellipsis"),
         str(worker.pid),
-        f"{worker.busy}/{worker.processes}" if worker.alive else "-",
+        _busy(worker),
         *(_rate(number) if worker.alive else "-" for number in numbers),
         _span(worker.uptime),
-        _span(worker.silent),
-        Text(*status),
+        Text(_span(worker.silent), style="" if worker.alive else _BAD),
     )
+
+
+def _busy(worker: WorkerLook) -> Text:
+    if not worker.alive:
+        return Text("gone", style=_BAD)
+    if worker.stopping:
+        return Text("stopping", style="yellow")
+    return Text(f"{worker.busy}/{worker.processes}")
 
 
 def _rates(totals: Totals) -> str:

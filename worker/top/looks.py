@@ -70,6 +70,7 @@ def _open(url: str) -> Redis:
         url,
         socket_timeout=_SECONDS,
         socket_connect_timeout=_SECONDS,
+        # For a connection that was lost since the last look.
         retry=Retry(NoBackoff(), 1),
     )
 

@@ -34,6 +34,11 @@ class Scene:
         for watcher in (self._broker, self._workers, self._database):
             watcher.wait(max(0.0, deadline - time.monotonic()))
 
+    def close(self) -> None:
+        """Watch no more."""
+        for watcher in (self._broker, self._workers, self._database):
+            watcher.close()
+
     def picture(self) -> Picture:
         """What there is to see now; does not wait."""
         broker, broker_trouble = self._broker.latest(PATIENCE)

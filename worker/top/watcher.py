@@ -27,6 +27,7 @@ class Watcher(Generic[T]):
         self._seen: tuple[T | None, str, float] | None = None
         self._first = threading.Event()
         self._began = time.monotonic()
+        self._closed = threading.Event()
         # Nothing can end a thread that waits in a driver; it ends with the process.
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -47,9 +48,13 @@ class Watcher(Generic[T]):
             return None, f"does not answer since {silent:.0f} s"
         return value, error
 
+    def close(self) -> None:
+        """Look no more; a look that is going on ends by itself."""
+        self._closed.set()
+
     def _run(self) -> None:
         look: Callable[[], T] | None = None
-        while True:
+        while not self._closed.is_set():
             try:
                 look = look or self._open_look()
                 self._seen = (look(), "", time.monotonic())
@@ -57,7 +62,7 @@ class Watcher(Generic[T]):
                 # Whatever goes wrong is what is to be shown.
                 self._seen = (None, _brief(error), time.monotonic())
             self._first.set()
-            time.sleep(self._interval)
+            self._closed.wait(self._interval)
 
 
 def _brief(error: Any) -> str:

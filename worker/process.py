@@ -21,7 +21,7 @@ from worker.migrate import upgrade
 from worker.settings import Settings
 from worker.storage import Storage
 from worker.tally import Tally
-from worker.watch import Watch
+from worker.watch import Watch, Watches
 
 #: What this worker's processes have done. This module is imported before the pool forks.
 tally = Tally()
@@ -91,13 +91,14 @@ def open_storage(settings: Settings, redis: Redis, *, counted: bool = False) -> 
     if database.in_memory:
         # It begins empty in every process, so nobody else can have migrated it.
         upgrade(database)
-    watch, blobs = Watch(), open_blob_store(settings.artifacts_url)
+    watch: Watch = tally
+    blobs = open_blob_store(settings.artifacts_url)
     if counted:
         # Imported only where something is counted.
         from worker.metrics.blobs import CountedBlobs
         from worker.metrics.work import counts
 
-        watch = counts()
+        watch = Watches(tally, counts())
         blobs = CountedBlobs(blobs, counts())
     return Storage(
         database,

@@ -11,7 +11,8 @@ import mmap
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Self
 
@@ -19,8 +20,12 @@ import msgspec
 from billiard.process import current_process
 
 from api_client.contract.codec import Message
-from api_client.contract.outcomes import WriteReply
+from api_client.contract.errors import ErrorRecord
+from worker.dead_letters import Failure
 from worker.issued import issued_at
+from worker.ledger import Entry
+from worker.watch import Watch
+from worker.work import Work
 
 #: Upper bounds of the classes of durations, in seconds: 1 ms, doubled up to 524 s. What takes
 #: longer is in one more class.
@@ -29,22 +34,24 @@ _CLASSES = len(BOUNDS) + 1
 
 #: Places in the memory. Should a pool have more processes, some share one, and may miss a count.
 _PLACES = 256
-#: Counts of a place: four numbers and two rows of classes.
-_WIDTH = 4 + 2 * _CLASSES
+#: Counts of a place, in the order of `Counts`: four numbers and two rows of classes.
+_MESSAGES, _OPERATIONS, _FAILURES, _QUERIES, _WAIT = range(5)
+_APPLY = _WAIT + _CLASSES
+_WIDTH = _APPLY + _CLASSES
 
 
 class Counts(msgspec.Struct, frozen=True):
     """How much of what was done.
 
     Attributes:
-        messages: applied, or given up; one that comes again counts again.
+        messages: committed, or given up; one that comes again counts again.
         operations: in these.
         failures: of these operations, and messages that were refused.
         queries: answered.
-        wait: messages by the time from their issue by the client to their begin here, by the clocks
+        wait: messages by the time from their issue by the client to their commit, by the clocks
             of both; one count for each of `BOUNDS` and one for what is beyond. Messages whose id
             tells no time are not in it.
-        apply: messages by the time that it took to apply them, likewise.
+        apply: groups of messages that were applied together, by the time that it took, likewise.
     """
 
     messages: int = 0
@@ -81,7 +88,7 @@ class Counts(msgspec.Struct, frozen=True):
         )
 
 
-class Tally:
+class Tally(Watch):
     """Counts of all processes of a worker. Make it before they are forked. Thread-safe."""
 
     def __init__(self) -> None:
@@ -89,48 +96,56 @@ class Tally:
         self._numbers: Any = memoryview(memory).cast("q")
         self._lock = threading.Lock()
 
-    def applied(
-        self, messages: Sequence[Message], replies: Sequence[WriteReply], begun: float
-    ) -> None:
-        """Count messages that were applied together, the work on which was ``begun`` then.
+    def applied(self, seconds: float) -> None:
+        """See `Watch.applied`."""
+        self._add({_APPLY + _class_of(seconds): 1})
 
-        Parameters:
-            begun: seconds since 1970.
-        """
-        row = [0] * _WIDTH
-        class_of_apply = 4 + _CLASSES + _class_of(time.time() - begun)
-        for message, reply in zip(messages, replies, strict=True):
-            if reply.missing:
-                # Nothing was done; it comes again with its bytes.
-                continue
-            row[0] += 1
-            row[1] += len(message.operations)
-            row[2] += _failures(message, reply)
-            row[class_of_apply] += 1
-            issued = issued_at(message.id)
-            if issued is not None:
-                row[4 + _class_of(begun - issued.timestamp())] += 1
-        self._add(row)
+    def committed(
+        self,
+        works: Sequence[Work],
+        entries: Mapping[str, Entry],
+        failures: Sequence[Failure],
+        seconds: float,
+    ) -> None:
+        """See `Watch.committed`."""
+        self._settled([work.message for work in works], len(failures))
+
+    def known(self, works: Sequence[Work]) -> None:
+        """See `Watch.known`."""
+        self._settled([work.message for work in works], 0)
+
+    def gave_up(self, operations: int) -> None:
+        """See `Watch.gave_up`."""
+        self._add({_MESSAGES: 1, _OPERATIONS: operations, _FAILURES: operations})
 
     def refused(self) -> None:
-        """Count a message that was refused."""
-        self._add([0, 0, 1])
+        """See `Watch.refused`."""
+        self._add({_FAILURES: 1})
 
-    def answered(self) -> None:
-        """Count a query that was answered."""
-        self._add([0, 0, 0, 1])
+    def answered(self, error: ErrorRecord | None) -> None:
+        """See `Watch.answered`."""
+        self._add({_QUERIES: 1})
 
     def read(self) -> Counts:
         """What all processes together have done since the worker's start."""
         return Counts.of([sum(self._numbers[field::_WIDTH]) for field in range(_WIDTH)])
 
-    def _add(self, row: Sequence[int]) -> None:
+    def _settled(self, messages: Sequence[Message], failures: int) -> None:
+        operations = sum(len(message.operations) for message in messages)
+        row = Counter({_MESSAGES: len(messages), _OPERATIONS: operations, _FAILURES: failures})
+        now = time.time()
+        for message in messages:
+            issued = issued_at(message.id)
+            if issued is not None:
+                row[_WAIT + _class_of(now - issued.timestamp())] += 1
+        self._add(row)
+
+    def _add(self, row: Mapping[int, int]) -> None:
         # A pool's processes are numbered; one that takes the place of another gets its number.
         start = (getattr(current_process(), "index", None) or 0) % _PLACES * _WIDTH
         with self._lock:
-            for field, number in enumerate(row):
-                if number:
-                    self._numbers[start + field] += number
+            for field, number in row.items():
+                self._numbers[start + field] += number
 
 
 def quantile(classes: Sequence[int], share: float) -> float | None:
@@ -147,9 +162,3 @@ def quantile(classes: Sequence[int], share: float) -> float | None:
 
 def _class_of(seconds: float) -> int:
     return bisect_left(BOUNDS, seconds)
-
-
-def _failures(message: Message, reply: WriteReply) -> int:
-    if reply.error is not None:
-        return len(message.operations)
-    return sum(outcome.error is not None for outcome in reply.outcomes)

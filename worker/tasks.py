@@ -42,7 +42,6 @@ announce(_settings.results, tally)
 @app.task(name=codec.WRITE_TASK, bind=True)
 def write(self: Task[Any, Any], message: msgspec.Raw) -> WriteReply:
     """Apply one message; the result is its `WriteReply`."""
-    begun = time.time()
     request: Any = self.request
     try:
         decoded = codec.decode_message(message)
@@ -50,17 +49,14 @@ def write(self: Task[Any, Any], message: msgspec.Raw) -> WriteReply:
         return _refuse(request.id, message, error)
     try:
         again = comes_again(request, request.delivery_info or {})
-        reply = deliveries().apply(decoded, again=again)
+        return deliveries().apply(decoded, again=again)
     except HandBack as error:
         raise Reject(str(error), requeue=True) from None
-    tally.applied([decoded], [reply], begun)
-    return reply
 
 
 @app.task(name=gate.GROUP_TASK, bind=True, ignore_result=True)
 def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
     """Apply several messages that have come for the first time, and store the result of each."""
-    begun = time.time()
     replies: dict[str, WriteReply] = {}
     messages: dict[str, codec.Message] = {}
     for call in codec.decode(group, list[gate.GroupedCall]):
@@ -72,7 +68,6 @@ def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
         applied = deliveries().apply_together([*messages.values()])
     except HandBack as error:
         raise Reject(str(error), requeue=True) from None
-    tally.applied([*messages.values()], applied, begun)
     replies.update(zip(messages, applied, strict=True))
     _store(self, replies)
 
@@ -82,7 +77,6 @@ def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
 @app.task(name=codec.READ_TASK, acks_late=False)
 def read(query: msgspec.Raw) -> QueryReply:
     """Answer one query; the result is its `QueryReply`."""
-    tally.answered()
     try:
         return storage().query(codec.decode_query(query))
     except StorageError as error:
@@ -122,7 +116,6 @@ def _keep(refused: Refused) -> None:
             log.exception("a refused message cannot be kept")
             time.sleep(_FAULT_PAUSE)
         raise Reject(str(error), requeue=True) from None
-    tally.refused()
 
 
 def _store(task: Task[Any, Any], replies: Mapping[str, WriteReply]) -> None:

@@ -53,3 +53,56 @@ class Watch:
 
     def tries_again(self) -> None:
         """Passing trouble was met, and what was being done is tried again after a pause."""
+
+
+class Watches(Watch):
+    """Tells several of them."""
+
+    def __init__(self, *all_of_them: Watch):
+        self._all = all_of_them
+
+    def applied(self, seconds: float) -> None:
+        """See `Watch.applied`."""
+        for watch in self._all:
+            watch.applied(seconds)
+
+    def committed(
+        self,
+        works: Sequence[Work],
+        entries: Mapping[str, Entry],
+        failures: Sequence[Failure],
+        seconds: float,
+    ) -> None:
+        """See `Watch.committed`."""
+        for watch in self._all:
+            watch.committed(works, entries, failures, seconds)
+
+    def known(self, works: Sequence[Work]) -> None:
+        """See `Watch.known`."""
+        for watch in self._all:
+            watch.known(works)
+
+    def missing(self, messages: int) -> None:
+        """See `Watch.missing`."""
+        for watch in self._all:
+            watch.missing(messages)
+
+    def gave_up(self, operations: int) -> None:
+        """See `Watch.gave_up`."""
+        for watch in self._all:
+            watch.gave_up(operations)
+
+    def refused(self) -> None:
+        """See `Watch.refused`."""
+        for watch in self._all:
+            watch.refused()
+
+    def answered(self, error: ErrorRecord | None) -> None:
+        """See `Watch.answered`."""
+        for watch in self._all:
+            watch.answered(error)
+
+    def tries_again(self) -> None:
+        """See `Watch.tries_again`."""
+        for watch in self._all:
+            watch.tries_again()

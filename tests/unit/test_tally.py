@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -15,12 +14,10 @@ from billiard.process import current_process
 
 from api_client.contract.codec import Message
 from api_client.contract.errors import ErrorRecord
-from api_client.contract.outcomes import Outcome, WriteReply
 from api_client.contract.records import new_id
+from worker.dead_letters import Failure
 from worker.tally import BOUNDS, Counts, Tally, quantile
-
-_OK = Outcome(ok=msgspec.Raw(b"{}"))
-_FAILED = Outcome(error=ErrorRecord("not_found", "it is not there"))
+from worker.work import Work
 
 
 def message(operations: int = 1, id_: str | None = None) -> Message:
@@ -33,35 +30,27 @@ def id_of(age: float) -> str:
     return str(UUID(int=round(made.timestamp() * 1000) << 80 | 0x7 << 76 | 0x2 << 62))
 
 
+def committed(tally: Tally, *messages: Message, failures: int = 0) -> None:
+    failure = Failure(new_id(), 0, b"{}", ErrorRecord("not_found", "it is not there"))
+    tally.committed([Work(message) for message in messages], {}, [failure] * failures, 0.0)
+
+
 def test_operations_and_failures() -> None:
     tally = Tally()
-    replies = [WriteReply(outcomes=[_OK, _FAILED, _OK]), WriteReply(outcomes=[_OK])]
-    tally.applied([message(3), message()], replies, time.time())
+    committed(tally, message(3), message(), failures=1)
+    tally.known([Work(message(2))])
+    tally.gave_up(5)
     tally.refused()
-    tally.answered()
+    tally.answered(None)
     found = tally.read()
-    assert (found.messages, found.operations, found.failures, found.queries) == (2, 4, 2, 1)
-    assert sum(found.wait) == sum(found.apply) == 2
-
-
-def test_a_message_refused_as_a_whole_fails_with_all_its_operations() -> None:
-    tally = Tally()
-    reply = WriteReply(error=ErrorRecord("conflict", "used before"))
-    tally.applied([message(3)], [reply], time.time())
-    assert tally.read().failures == 3
-
-
-def test_a_message_without_its_bytes_does_not_count() -> None:
-    tally = Tally()
-    tally.applied([message()], [WriteReply(missing=["0" * 64])], time.time())
-    assert tally.read() == Counts()
+    assert (found.messages, found.operations, found.failures, found.queries) == (4, 11, 7, 1)
+    assert sum(found.wait) == 3
 
 
 def test_times() -> None:
     tally = Tally()
-    reply = WriteReply(outcomes=[_OK])
-    # Issued 100 s ago, begun 30 s ago.
-    tally.applied([message(id_=id_of(100))], [reply], time.time() - 30)
+    committed(tally, message(id_=id_of(100)))
+    tally.applied(30.0)
     found = tally.read()
     assert quantile(found.wait, 0.5) == pytest.approx(131.072)
     assert quantile(found.apply, 0.5) == pytest.approx(32.768)
@@ -69,15 +58,14 @@ def test_times() -> None:
 
 def test_an_id_without_a_time_has_no_wait() -> None:
     tally = Tally()
-    id_ = "6f1d0c0e-5a1b-4c55-9d1e-7a646b2d6c74"
-    tally.applied([message(id_=id_)], [WriteReply(outcomes=[_OK])], time.time())
-    assert (sum(tally.read().wait), sum(tally.read().apply)) == (0, 1)
+    committed(tally, message(id_="6f1d0c0e-5a1b-4c55-9d1e-7a646b2d6c74"))
+    assert (tally.read().messages, sum(tally.read().wait)) == (1, 0)
 
 
 def test_clocks_that_disagree_do_no_harm() -> None:
     tally = Tally()
-    tally.applied([message(id_=id_of(-3600))], [WriteReply(outcomes=[_OK])], time.time() + 3600)
-    assert tally.read().messages == 1
+    committed(tally, message(id_=id_of(-3600)))
+    assert quantile(tally.read().wait, 0.5) == BOUNDS[0]
 
 
 def test_processes_count_together_and_for_good() -> None:
@@ -89,7 +77,7 @@ def test_processes_count_together_and_for_good() -> None:
             process: Any = current_process()
             process.index = index
             for _ in range(1000):
-                tally.answered()
+                tally.answered(None)
 
         return run
 

@@ -37,7 +37,7 @@ def top(
     goes on. Workers tell of themselves every five seconds, so rates are those of the last five.
 
     Lag is the age of the oldest message that is not applied. Latency is that of half the messages,
-    and of 95 %: from issue to begin, and for applying. docs/top.md explains each number.
+    and of 95 %: from issue to commit, and for applying. docs/top.md explains each number.
 
     Ends with q or Ctrl-C; with --once it exits with 5 if a part did not answer.
 

@@ -35,9 +35,9 @@ class Totals(msgspec.Struct, frozen=True):
         alive: how many.
         processes, busy: of their pools.
         rates: of all of them.
-        wait_p50, wait_p95: seconds from the issue of a message to its begin, at most, for half and
+        wait_p50, wait_p95: seconds from the issue of a message to its commit, at most, for half and
             for 95 % of them; None if there were none.
-        apply_p50, apply_p95: seconds for applying a message, likewise.
+        apply_p50, apply_p95: seconds for applying messages that came together, likewise.
     """
 
     alive: int

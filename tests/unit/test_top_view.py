@@ -90,7 +90,7 @@ def test_everything_is_seen_in_80_columns() -> None:
     assert "…" not in shown
     for expected in (
         *("1,200", "Unacknowledged", "20 messages/s, 2,000 operations/s, 2.0 failures/s"),
-        *("commit after <= 1 ms, p95 <= 1 ms; apply <= 1 ms", "3, newest 4 min ago: not_found"),
+        *("commit <= 1 ms, p95 <= 1 ms; apply <= 1 ms", "3, newest 4 min ago: not_found"),
         *("16 of 97 connections", "10.0 MB of 512.0 MB (2%), noeviction"),
         *("zdk-worker-6d5f7c9b8-x2lqz", "100001", "3/4", "1,000"),
     ):

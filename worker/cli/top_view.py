@@ -130,7 +130,7 @@ def _rates(totals: Totals) -> str:
 
 
 def _latency(totals: Totals) -> str:
-    wait = f"commit after {_up_to(totals.wait_p50)}, p95 {_up_to(totals.wait_p95)}"
+    wait = f"commit {_up_to(totals.wait_p50)}, p95 {_up_to(totals.wait_p95)}"
     return f"{wait}; apply {_up_to(totals.apply_p50)}, p95 {_up_to(totals.apply_p95)}"
 
 

@@ -42,7 +42,7 @@ def worker(
         typer.Option(
             "--require-safe-broker",
             help="Refuse to start on a Redis that can lose or evict what it is given, instead of "
-            "warning. Also ZDK_REQUIRE_SAFE_BROKER=true.",
+            "warning (ZDK_REQUIRE_SAFE_BROKER).",
         ),
     ] = False,
 ) -> None:

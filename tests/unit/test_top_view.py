@@ -26,11 +26,17 @@ from worker.top.totals import look_of, totals_of
 _NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
-def worker(number: int, *, silent: float = 1.0, operations: int = 5000) -> SeenWorker:
+def worker(
+    number: int,
+    *,
+    silent: float = 1.0,
+    operations: int = 5000,
+    host: str = "zdk-worker-6d5f7c9b8-x2lqz",
+) -> SeenWorker:
     none = [0] * len(BOUNDS)
     beat = Beat(
-        name=f"zdk-{number}@zdk-worker-6d5f7c9b8-x2lqz",
-        host="zdk-worker-6d5f7c9b8-x2lqz",
+        name=f"zdk-{number}@{host}",
+        host=host,
         pid=100_000 + number,
         version="1.0.0",
         processes=4,
@@ -96,6 +102,13 @@ def test_everything_is_seen_in_80_columns() -> None:
     ):
         assert expected in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_long_names_are_cut_before_numbers_are() -> None:
+    row = lines(Situation([worker(1, host="h" * 60)]).picture())[-1]
+    assert len(row) <= 80
+    assert "…" in row
+    assert row.split()[1:] == ["100001", "3/4", "10", "1,000", "1.0", "117", "min", "1.0", "s"]
 
 
 def test_workers_are_counted_where_the_screen_ends() -> None:

@@ -26,7 +26,7 @@ from api_client.contract.operations import MessageStatus
 from api_client.contract.outcomes import MessageState
 from api_client.outbox.homes import fixed, open_homes
 from api_client.outbox.options import OutboxOptions
-from api_client.outbox.outbox import Outbox, Tally
+from api_client.outbox.outbox import Outbox, OutboxUsage, Tally
 from api_client.outbox.schedule import ScheduleOptions
 from api_client.receipts import Receipt
 from api_client.requests import Requests, on
@@ -189,6 +189,11 @@ class StorageClient:
         """What has become of operations since this client was opened, those that it found in its
         outbox included."""
         return self._outbox.tally
+
+    @property
+    def usage(self) -> OutboxUsage:
+        """How full the outbox is, and how old the oldest of it."""
+        return self._outbox.usage
 
     def flush(self, timeout: float = 30.0) -> int:
         """Wait until all operations accepted so far have their outcome.

@@ -36,6 +36,14 @@ class GuardedConsumer(Consumer):
         self._hand_on = super().create_task_handler(*arguments, **options)
         return self._take
 
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, trying again and again. The heart, if the worker has one, beats meanwhile."""
+        worker: Any = self.controller  # type: ignore[attr-defined]
+        heart = getattr(worker, "heart", None)
+        if heart is not None:
+            conn.ensure_connection = _beating(conn.ensure_connection, heart.beat)
+        return super().ensure_connected(conn)
+
     def on_close(self) -> None:
         """Clear what a lost connection has left behind.
 
@@ -127,6 +135,19 @@ class GuardedConsumer(Consumer):
         refused = gate.refused(message.headers, _bytes(message), reason, message.delivery_tag)
         _rewrite(message, *gate.bury_call(refused))
         self._hand_on(message)
+
+
+def _beating(connect: Callable[..., Any], beat: Callable[[], None]) -> Callable[..., Any]:
+    """``connect``, which calls ``beat`` each second between its tries."""
+
+    def ensure_connection(*arguments: Any, callback: Callable[[], None], **options: Any) -> Any:
+        def called() -> None:
+            beat()
+            callback()
+
+        return connect(*arguments, callback=called, **options)
+
+    return ensure_connection
 
 
 def _rewrite(message: Any, headers: dict[str, Any], body: bytes) -> None:

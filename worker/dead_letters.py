@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from sqlalchemy import Connection, Row, Select, case, delete, func, or_, select, update
 
 from api_client.contract.errors import ErrorRecord
 from api_client.contract.limits import MAX_MESSAGE_BYTES, MIB
+from worker.issued import issued_at
 from worker.rows import insert_missing
 from worker.schema import dead_letters
 
@@ -109,7 +109,7 @@ def keep_failures(connection: Connection, failures: Iterable[Failure], now: date
                 "body": failure.body,
                 "size": len(failure.body),
                 "attempts": failure.attempts,
-                "issued_at": _issued_at(failure.message_id, now),
+                "issued_at": issued_at(failure.message_id) or now,
                 "failed_at": now,
             }
         )
@@ -217,18 +217,6 @@ def _owner(body: bytes) -> _Owner:
         return msgspec.json.decode(body, type=_Owner)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _Owner()
-
-
-def _issued_at(message_id: str, now: datetime) -> datetime:
-    """When a message was made, which a UUIDv7 tells in milliseconds (RFC 9562, 5.7)."""
-    made = UUID(message_id)
-    if made.version != 7:
-        return now
-    try:
-        return datetime.fromtimestamp((made.int >> 80) / 1000, timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        # Anybody can make an id of the year 10000.
-        return now
 
 
 def _words(text: str) -> str:

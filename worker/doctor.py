@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from celery import Celery
 from redis import Redis
@@ -12,21 +13,16 @@ from sqlalchemy import text
 from api_client.contract.records import new_id
 from worker.app import make_app
 from worker.artifacts.blobs import open_blob_store
+from worker.connections import taken_and_most
 from worker.database import Database
 from worker.migrate import head, revision_of
 from worker.roundtrip import round_trip
+from worker.safety import check as safety
+from worker.safety.rules import Risk
 from worker.settings import Settings
 
 #: Seconds to wait for the broker and for Redis.
 _CONNECT_SECONDS = 3
-
-#: How many connections to PostgreSQL there are, and how many it gives to ordinary users.
-_CONNECTIONS = text(
-    "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
-    " current_setting('max_connections')::int"
-    " - current_setting('superuser_reserved_connections')::int"
-    " - coalesce(current_setting('reserved_connections', true)::int, 0)"
-)
 
 
 @dataclass(frozen=True)
@@ -34,16 +30,26 @@ class Finding:
     """What one check has found.
 
     Attributes:
-        name: of the part: broker, results, database, schema, blob store, round trip.
+        name: of the part: one of `CHECKS`.
         ok: True, False, or None if it was not tried.
         detail: what was seen.
         advice: what to do, if it failed.
+        risks: what endangers data although it works.
     """
 
     name: str
     ok: bool | None
     detail: str
     advice: str = ""
+    risks: tuple[Risk, ...] = ()
+
+
+class _Unsafe(Exception):
+    """Something works and endangers data."""
+
+    def __init__(self, detail: str, risks: tuple[Risk, ...]):
+        super().__init__(detail)
+        self.risks = risks
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,22 @@ class _Check:
     needs: tuple[str, ...] = ()
 
 
+#: Runs one check.
+Probe = Callable[[], Finding]
+
 #: The names of all checks.
-CHECKS = ("broker", "results", "database", "schema", "blob store", "round trip")
+CHECKS = ("broker", "results", "safety", "database", "schema", "blob store", "round trip")
 
 
-def examine(settings: Settings, *, timeout: float, skip: frozenset[str]) -> Iterator[Finding]:
+def examine(
+    settings: Settings, *, timeout: float, skip: frozenset[str], strict: bool = False
+) -> Iterator[Finding]:
     """Run the checks one after another, and yield what each has found.
 
     Parameters:
         timeout: seconds for the round trip.
         skip: names of checks to leave out.
+        strict: whether a check that has found risks has failed.
     """
     broken: set[str] = set()
     for check in _checks(settings, timeout):
@@ -75,15 +87,25 @@ def examine(settings: Settings, *, timeout: float, skip: frozenset[str]) -> Iter
             broken.add(check.name)
             yield Finding(check.name, None, f"not tried, because of: {', '.join(missing)}")
             continue
-        finding = _run(check)
+        finding = _run(check, strict)
         if not finding.ok:
             broken.add(check.name)
         yield finding
 
 
-def _run(check: _Check) -> Finding:
+def probes(settings: Settings) -> dict[str, Probe]:
+    """The checks of what a worker cannot do without, by name, each by itself and to be run again
+    and again."""
+    checks = _checks(settings, timeout=0.0)
+    left_out = ("safety", "round trip")
+    return {check.name: partial(_run, check) for check in checks if check.name not in left_out}
+
+
+def _run(check: _Check, strict: bool = False) -> Finding:
     try:
         return Finding(check.name, True, check.run())
+    except _Unsafe as error:
+        return Finding(check.name, not strict, str(error), risks=error.risks)
     except Exception as error:
         # Whatever goes wrong here is what the check is for.
         detail = str(getattr(error, "orig", error)).strip() or type(error).__name__
@@ -103,6 +125,12 @@ def _checks(settings: Settings, timeout: float) -> list[_Check]:
             "results",
             lambda: _results(settings.results),
             "start Redis, or correct ZDK_RESULT_URL (unset, it is ZDK_BROKER_URL)",
+        ),
+        _Check(
+            "safety",
+            lambda: _safety(settings),
+            "allow the user of ZDK_BROKER_URL and ZDK_RESULT_URL the command INFO",
+            needs=("broker", "results"),
         ),
         _Check(
             "database",
@@ -148,6 +176,26 @@ def _results(url: str) -> str:
     return f"writable, version {version}"
 
 
+def _safety(settings: Settings) -> str:
+    found = safety.examine(settings.broker_url, settings.results)
+    if trouble := [f"{part.part}: {part.trouble}" for part in found if part.trouble]:
+        raise RuntimeError("; ".join(trouble))
+    untold = [f"{name} could not be checked" for part in found for name in part.unknowns]
+    if risks := tuple(risk for part in found for risk in part.risks):
+        raise _Unsafe("; ".join([f"{len(risks)} found", *untold]), risks)
+    seen = [f"{part.part} {_kept_by(part)}" for part in found]
+    return "; ".join([*seen, *untold])
+
+
+def _kept_by(part: safety.Examined) -> str:
+    facts = part.facts
+    if facts is None:
+        return "is no Redis and was not checked"
+    if not facts.aof:
+        return f"keeps nothing over a restart, which it need not; {facts.policy}"
+    return f"keeps an append-only file, fsync {facts.appendfsync or 'unknown'}; {facts.policy}"
+
+
 def _database(settings: Settings) -> str:
     database = Database(settings.database)
     try:
@@ -155,7 +203,7 @@ def _database(settings: Settings) -> str:
             connection.execute(text("SELECT 1"))
             if database.dialect != "postgresql":
                 return f"{database.dialect} answers"
-            taken, most = connection.execute(_CONNECTIONS).one()
+            taken, most = taken_and_most(connection)
     finally:
         database.close()
     own = settings.pool_size + settings.pool_overflow

@@ -28,10 +28,17 @@ _COLUMNS = (ledger.c.message_id, ledger.c.digest, ledger.c.outcomes, ledger.c.ap
 
 @dataclass(frozen=True)
 class Entry:
-    """A recorded message: what its operations were, by digest, and what became of them."""
+    """A recorded message.
+
+    Attributes:
+        digest: what its operations were.
+        outcomes: what became of them.
+        known: whether it was applied before this time.
+    """
 
     digest: str
     outcomes: list[Outcome]
+    known: bool = False
 
     def reply(self, message: Message) -> WriteReply:
         """The recorded outcomes; a `Conflict` if the id had been used for something else."""
@@ -61,7 +68,8 @@ def find(connection: Connection, message_ids: Iterable[str]) -> dict[str, Entry]
         return {}
     rows = connection.execute(select(ledger).where(ledger.c.message_id.in_(wanted)))
     return {
-        row.message_id: Entry(row.digest, codec.decode(row.outcomes, list[Outcome])) for row in rows
+        row.message_id: Entry(row.digest, codec.decode(row.outcomes, list[Outcome]), known=True)
+        for row in rows
     }
 
 

@@ -20,6 +20,11 @@ from worker.embedded.exec import die_with_parent
 from worker.migrate import upgrade
 from worker.settings import Settings
 from worker.storage import Storage
+from worker.tally import Tally
+from worker.watch import Watch, Watches
+
+#: What this worker's processes have done. This module is imported before the pool forks.
+tally = Tally()
 
 _building = threading.Lock()
 #: New objects after which Python looks for cycles. It does so after 700 by default, and each event
@@ -59,7 +64,7 @@ def _own() -> _Owned:
 
 def _build(settings: Settings) -> _Owned:
     redis = open_redis(settings)
-    built = open_storage(settings, redis)
+    built = open_storage(settings, redis, counted=settings.http_port is not None)
     return _Owned(
         built,
         Deliveries(
@@ -76,18 +81,32 @@ def open_redis(settings: Settings) -> Redis:
     return Redis.from_url(settings.results, socket_timeout=30.0, socket_connect_timeout=3.0)
 
 
-def open_storage(settings: Settings, redis: Redis) -> Storage:
-    """A storage object by ``settings``, staged bytes coming from ``redis``."""
+def open_storage(settings: Settings, redis: Redis, *, counted: bool = False) -> Storage:
+    """A storage object by ``settings``, staged bytes coming from ``redis``.
+
+    Parameters:
+        counted: whether what it does is counted, for the worker's HTTP endpoint.
+    """
     database = Database(settings.database)
     if database.in_memory:
         # It begins empty in every process, so nobody else can have migrated it.
         upgrade(database)
+    watch: Watch = tally
+    blobs = open_blob_store(settings.artifacts_url)
+    if counted:
+        # Imported only where something is counted.
+        from worker.metrics.blobs import CountedBlobs
+        from worker.metrics.work import counts
+
+        watch = Watches(tally, counts())
+        blobs = CountedBlobs(blobs, counts())
     return Storage(
         database,
-        open_blob_store(settings.artifacts_url),
+        blobs,
         RedisStaging(redis),
         patience=settings.patience,
         limits=Limits(settings.dead_letters, settings.dead_letter_bytes),
+        watch=watch,
     )
 
 

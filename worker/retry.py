@@ -80,13 +80,18 @@ def is_transient(error: BaseException) -> bool:
 
 
 def with_retries(
-    work: Callable[[], T], *, patience: float, on_trouble: Callable[[], None] | None = None
+    work: Callable[[], T],
+    *,
+    patience: float,
+    on_trouble: Callable[[], None] | None = None,
+    on_retry: Callable[[], None] | None = None,
 ) -> T:
     """Run ``work`` until it succeeds, with growing, jittered pauses after transient errors.
 
     Parameters:
         patience: seconds after which a transient error is raised instead of tried again.
         on_trouble: called at the first transient error.
+        on_retry: called before each new try.
     """
     deadline = time.monotonic() + patience
     delay = FIRST_DELAY
@@ -102,5 +107,7 @@ def with_retries(
                 on_trouble = None
             if time.monotonic() + delay > deadline:
                 raise
+            if on_retry is not None:
+                on_retry()
             time.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, LONGEST_DELAY)

@@ -43,8 +43,14 @@ class Settings(BaseSettings):
         shutdown_grace: seconds a worker gets to finish what it has begun.
         result_expires: seconds until a result that nobody has read is dropped.
         prefetch: messages that a worker takes in advance, per process.
+        http_host, http_port: where each worker answers /live, /ready and /metrics; nowhere, if no
+            port is set. What it does is counted only then.
+        stalled_after: seconds without a turn of its loop after which a worker is not live. The
+            loop may wait up to 30 s for a silent broker.
         log_tasks: whether Celery logs each task when it comes and when it ends. For the second line
             it looks through the whole reply, which takes longer than a small task.
+        require_safe_broker: whether a worker refuses to start on a Redis that can lose or evict
+            what it is given, or that cannot be asked; see `worker.safety`.
     """
 
     model_config = SettingsConfigDict(env_prefix="ZDK_", env_ignore_empty=True, extra="ignore")
@@ -71,7 +77,11 @@ class Settings(BaseSettings):
     shutdown_grace: float = Field(default=30.0, gt=0)
     result_expires: int = Field(default=3600, gt=0)
     prefetch: int = Field(default=2, ge=1)
+    http_host: str = "127.0.0.1"
+    http_port: int | None = Field(default=None, ge=1, le=65535)
+    stalled_after: float = Field(default=45.0, gt=1)
     log_tasks: bool = False
+    require_safe_broker: bool = False
 
     @property
     def results(self) -> str:

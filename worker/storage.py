@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from typing import TypeVar
 
 import msgspec
 from sqlalchemy.exc import DBAPIError
@@ -24,9 +26,12 @@ from worker.ledger import Entry
 from worker.queries import answer
 from worker.retry import is_transient, with_retries
 from worker.transaction import Way
+from worker.watch import Watch
 from worker.work import Work, unexpected, unique
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Storage:
@@ -41,6 +46,7 @@ class Storage:
         patience: seconds for which passing trouble (a deadlock, a restart) is tried again
             before it is raised.
         limits: how many dead letters are kept for one app.
+        watch: told what is done; nobody, if not given.
     """
 
     def __init__(
@@ -51,12 +57,14 @@ class Storage:
         *,
         patience: float = 20.0,
         limits: Limits | None = None,
+        watch: Watch | None = None,
     ):
         self.database = database
         self.blobs = blobs
         self.intake = Intake(blobs, staging or NoStaging())
         self.patience = patience
         self._limits = limits or Limits()
+        self._watch = watch or Watch()
 
     def apply(
         self,
@@ -82,9 +90,10 @@ class Storage:
                 longer than ``patience``; nothing was applied, and the messages may be applied
                 again.
         """
-        return with_retries(
-            lambda: self._apply(messages, first), patience=self.patience, on_trouble=on_trouble
-        )
+        begun = time.perf_counter()
+        replies = self._with_retries(lambda: self._apply(messages, first), on_trouble)
+        self._watch.applied(time.perf_counter() - begun)
+        return replies
 
     def give_up(self, message: Message, error: StorageError, attempts: int) -> WriteReply:
         """Have all operations of a message fail with ``error``, unless it was applied before.
@@ -92,7 +101,9 @@ class Storage:
         Its operations become dead letters, and a copy that comes later gets the same outcomes.
         Raises as `apply` does.
         """
-        return with_retries(lambda: self._give_up(message, error, attempts), patience=self.patience)
+        reply = self._with_retries(lambda: self._give_up(message, error, attempts))
+        self._watch.gave_up(len(message.operations))
+        return reply
 
     def keep_refused(self, refused: Refused) -> None:
         """Keep a message that is none of ours as a dead letter, once. Raises as `apply` does."""
@@ -102,7 +113,8 @@ class Storage:
                 dead_letters.keep_refused(connection, refused, _now())
             self._trim([""])
 
-        with_retries(keep, patience=self.patience)
+        self._with_retries(keep)
+        self._watch.refused()
 
     def query(self, query: Query) -> QueryReply:
         """Answer one query; an error of the contract becomes the reply.
@@ -111,11 +123,12 @@ class Storage:
             sqlalchemy.exc.DBAPIError, OSError: as in `apply`.
         """
         try:
-            found = with_retries(
-                lambda: answer(self.database, self.intake, query), patience=self.patience
-            )
+            found = self._with_retries(lambda: answer(self.database, self.intake, query))
         except StorageError as error:
-            return QueryReply(error=to_record(error))
+            record = to_record(error)
+            self._watch.answered(record)
+            return QueryReply(error=record)
+        self._watch.answered(None)
         return QueryReply(ok=msgspec.Raw(codec.encode(found)))
 
     def close(self) -> None:
@@ -136,6 +149,16 @@ class Storage:
                             raise
                         work.decoded[position] = unexpected(error)
 
+    def _with_retries(
+        self, work: Callable[[], T], on_trouble: Callable[[], None] | None = None
+    ) -> T:
+        return with_retries(
+            work,
+            patience=self.patience,
+            on_trouble=on_trouble,
+            on_retry=self._watch.tries_again,
+        )
+
     def _apply(self, messages: Sequence[Message], first: bool) -> list[WriteReply]:
         works = unique(messages)
         entries = self._applied_before([work for work in works.values() if work.saves])
@@ -144,7 +167,12 @@ class Storage:
                 self.take_bytes(work)
         pending = [work for id_, work in works.items() if id_ not in entries and not work.missing]
         ways = [*Way] if first else [Way.ALL_AT_ONCE, Way.ONE_BY_ONE]
+        known = [works[id_] for id_ in entries]
         entries |= self._commit(pending, ways)
+        if known:
+            self._watch.known(known)
+        if missing := sum(bool(work.missing) for work in works.values()):
+            self._watch.missing(missing)
         self.intake.discard_staged(save for work in pending for save in work.saves)
         return [_reply(message, works[message.id], entries) for message in messages]
 
@@ -167,7 +195,10 @@ class Storage:
         """Commit in the first of ``ways`` that the database does not refuse."""
         try:
             with self.database.write.begin() as connection:
-                return transaction.commit(connection, self.intake, works, _now(), ways[0])
+                done = transaction.commit(connection, self.intake, works, _now(), ways[0])
+                begun = time.perf_counter()
+            self._watch.committed(works, *done, time.perf_counter() - begun)
+            return done
         except Exception as error:
             if is_transient(error) or len(ways) == 1:
                 raise

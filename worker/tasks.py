@@ -19,7 +19,9 @@ from worker.app import make_app
 from worker.dead_letters import Refused
 from worker.delivery import HandBack
 from worker.gathering import comes_again
-from worker.process import deliveries, storage
+from worker.http import serve_http
+from worker.presence import announce
+from worker.process import deliveries, storage, tally
 from worker.results import ResultBackend
 from worker.retry import is_transient
 from worker.settings import Settings
@@ -33,6 +35,8 @@ _FAULT_PAUSE = 1.0
 _settings = Settings()
 app: Celery = make_app(_settings)
 bound_shutdown(app, _settings.shutdown_grace)
+serve_http(app, _settings)
+announce(_settings.results, tally)
 
 
 @app.task(name=codec.WRITE_TASK, bind=True)

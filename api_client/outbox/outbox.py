@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from typing import Any
 
 from api_client.contract.errors import Unavailable
 from api_client.contract.ordering import OrderingKey
 from api_client.contract.records import new_id
+from api_client.outbox.age import created_at
 from api_client.outbox.callbacks import Callbacks
 from api_client.outbox.entries import Dispatch, Entry
 from api_client.outbox.homes import Home
@@ -28,6 +30,24 @@ from api_client.transport.base import BlobFile, Transport
 
 #: Seconds to wait for threads that have been told to end.
 _STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class OutboxUsage:
+    """How full an outbox is.
+
+    Attributes:
+        operations, bytes: without an outcome.
+        max_operations, max_bytes: beyond which nothing more is taken.
+        oldest: when the oldest message on its way was made; None if none is. What is in no message
+            yet waits for one that is.
+    """
+
+    operations: int
+    bytes: int
+    max_operations: int
+    max_bytes: int
+    oldest: datetime | None
 
 
 @dataclass(frozen=True)
@@ -84,6 +104,17 @@ class Outbox:
         """What has become of operations since the outbox was opened."""
         failed = self._pump.failed
         return Tally(self._pump.decided - failed, failed)
+
+    @property
+    def usage(self) -> OutboxUsage:
+        """How full it is."""
+        oldest = min(self._pump.on_way(), default=None)
+        return OutboxUsage(
+            self._usage.operations,
+            self._usage.bytes,
+            *self._usage.limits,
+            None if oldest is None else created_at(oldest),
+        )
 
     def submit(
         self,

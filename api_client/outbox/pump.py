@@ -142,6 +142,10 @@ class Pump:
         self._runtime.post(lambda: waits.append(self._writes.wait(dict, then)))
         return partial(self._runtime.post, lambda: self._writes.drop(waits.pop()))
 
+    def on_way(self) -> list[str]:
+        """The ids of the messages on their way."""
+        return self._schedule.on_way()
+
     def stop(self) -> None:
         """Record what there is, fail what is still open, and end."""
         self._runtime.post(self._stop)

@@ -31,6 +31,11 @@ class Usage:
         self.operations = 0
         self.bytes = 0
 
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The most operations and bytes."""
+        return self._limits
+
     def reserve(self, size: int, block: float) -> None:
         """Count one operation of ``size`` bytes, waiting up to ``block`` seconds for room.
 

@@ -36,7 +36,7 @@ def failed(findings: dict[str, Any]) -> list[str]:
 def test_all_is_well(site: Site) -> None:
     with site.worker():
         findings = examine(site, code=0)
-    parts = ["broker", "results", "database", "schema", "blob store", "round trip"]
+    parts = ["broker", "results", "safety", "database", "schema", "blob store", "round trip"]
     assert list(findings) == parts
     assert all(finding["ok"] for finding in findings.values())
 

@@ -11,7 +11,9 @@ from rich.text import Text
 
 from worker.cli.output import Exit, fail, load_settings, print_json
 from worker.doctor import CHECKS, Finding, examine
+from worker.safety.rules import Risk
 
+_WARNING = ("warning", "bold yellow")
 _MARKS = {True: ("ok", "green"), False: ("FAILED", "bold red"), None: ("-", "yellow")}
 
 
@@ -21,20 +23,24 @@ def doctor(
         list[str] | None,
         typer.Option(help="A check to leave out, such as round-trip. May be repeated."),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on what endangers data, instead of warning.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check broker, results, database, schema, blob store, and a round trip through a worker.
 
-    Says what to do about each failure, and exits with 5 if there is one. Settings come from the
-    same environment as the worker's.
+    Says what to do about each failure, and exits with 5 if there is one. Warns if the broker can
+    lose or evict what it is given, with the setting to change. Settings come from the same
+    environment as the worker's.
 
-    Example: zdk doctor --skip round-trip
+    Example: zdk doctor --skip round-trip        zdk doctor --strict
     """
     left_out = frozenset(name.replace("-", " ") for name in skip or ())
     if unknown := left_out - set(CHECKS):
         names = ", ".join(name.replace(" ", "-") for name in CHECKS)
         fail(f"--skip {min(unknown)!r}: the checks are {names}", Exit.USAGE)
-    findings = examine(load_settings(), timeout=timeout, skip=left_out)
+    findings = examine(load_settings(), timeout=timeout, skip=left_out, strict=strict)
     if as_json:
         found = list(findings)
         print_json({"ok": all(f.ok is not False for f in found), "checks": found})
@@ -49,9 +55,16 @@ def _print(findings: Iterable[Finding]) -> list[Finding]:
     found = []
     for finding in findings:
         found.append(finding)
-        mark, style = _MARKS[finding.ok]
+        mark, style = _WARNING if finding.ok and finding.risks else _MARKS[finding.ok]
         line = Text.assemble((f"{mark:>7}", style), f"  {finding.name:<11} {finding.detail}")
         console.print(line, soft_wrap=True)
+        for risk in finding.risks:
+            console.print(Text(f"{'':9}{'':<12}{_what(risk)}"), soft_wrap=True)
+            console.print(Text(f"{'':9}{'':<12}-> {risk.remedy}"), soft_wrap=True)
         if finding.advice:
             console.print(Text(f"{'':9}{'':<12}-> {finding.advice}"), soft_wrap=True)
     return found
+
+
+def _what(risk: Risk) -> str:
+    return f"{risk.setting} is {risk.value}: {risk.cost}"

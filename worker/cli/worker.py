@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Annotated
 
 import click
 import typer
@@ -11,6 +12,7 @@ import typer
 from api_client.contract.errors import Unavailable
 from worker.artifacts.blobs import open_blob_store
 from worker.cli.output import Exit, errors_explained, fail, load_settings
+from worker.cli.safety import check_safety
 from worker.database import Database
 from worker.migrate import head, revision_of, upgrade
 from worker.settings import Settings
@@ -21,7 +23,29 @@ log = logging.getLogger(__name__)
 _DATABASE_PATIENCE = 60.0
 
 
-def worker(context: typer.Context) -> None:
+def worker(
+    context: typer.Context,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Answer /live, /ready and /metrics at this port (ZDK_HTTP_PORT; usually 9464).",
+        ),
+    ] = None,
+    http_host: Annotated[
+        str | None,
+        typer.Option(help="At this address (ZDK_HTTP_HOST); 0.0.0.0 for all. [default: 127.0.0.1]"),
+    ] = None,
+    require_safe_broker: Annotated[
+        bool,
+        typer.Option(
+            "--require-safe-broker",
+            help="Refuse to start on a Redis that can lose or evict what it is given, instead of "
+            "warning (ZDK_REQUIRE_SAFE_BROKER).",
+        ),
+    ] = False,
+) -> None:
     """Run a Celery worker with this project's settings.
 
     All options of `celery worker` may follow; `celery worker --help` lists them. Settings come
@@ -30,12 +54,17 @@ def worker(context: typer.Context) -> None:
 
     TERM finishes what has begun, within ZDK_SHUTDOWN_GRACE seconds.
 
-    Example: zdk worker --concurrency 4 --loglevel WARNING
+    Example: zdk worker --concurrency 4 --loglevel WARNING --http-port 9464
     """
+    # The tasks, which Celery imports, read their settings from there.
+    for name, given in {"ZDK_HTTP_PORT": http_port, "ZDK_HTTP_HOST": http_host}.items():
+        if given is not None:
+            os.environ[name] = str(given)
     settings = load_settings()
     with errors_explained():
         open_blob_store(settings.artifacts_url)
         _prepare_schema(settings)
+    check_safety(settings, strict=require_safe_broker or settings.require_safe_broker)
     # Imported late, and only after the settings are known to be right: importing the tasks
     # builds the Celery app.
     from worker.tasks import app

@@ -160,7 +160,13 @@ class EmbeddedStack:
 
 def _worker_environment(own: Mapping[str, str], grace: float) -> dict[str, str]:
     # A folder is not a place to look for packages in, and yet Python puts it on the path of -m.
-    return {**os.environ, **own, "ZDK_SHUTDOWN_GRACE": str(grace), "PYTHONSAFEPATH": "1"}
+    fixed = {
+        "ZDK_SHUTDOWN_GRACE": str(grace),
+        "PYTHONSAFEPATH": "1",
+        # Only one of them could have it.
+        "ZDK_HTTP_PORT": "",
+    }
+    return {**os.environ, **own, **fixed}
 
 
 def _last_port(state_file: Path) -> int:

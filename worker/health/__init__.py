@@ -1,0 +1,1 @@
+"""Whether a worker lives, and whether it can do its work now."""

@@ -1,0 +1,1 @@
+"""What `zdk top` shows: looks at the broker, the workers and the database, and their sums."""

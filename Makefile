@@ -13,7 +13,7 @@ WORKERS ?= 4
 SCHEDULES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate chaos chaos-mutants bench check format lock clean
+.PHONY: help setup demo test simulate chaos chaos-mutants bench check format lock clean alerts dashboard
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ chaos: $(READY) ## Attack real processes with faults and audit what is left (CHA
 
 chaos-mutants: $(READY) ## Switch off one protection at a time: each must turn the audit red
 	@$(BIN)/python -m tests.faults.mutants $(MUTANTS)
+
+alerts: $(READY) ## See each alert fire in a real Prometheus, and end (some three minutes)
+	@$(BIN)/python -m tests.alerts
+
+dashboard: $(READY) ## Draw the dashboard from a real Prometheus (needs matplotlib)
+	@$(BIN)/python -m tests.dashboard $(DASHBOARD)
 
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .

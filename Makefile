@@ -67,8 +67,8 @@ chaos-mutants: $(READY) ## Switch off one protection at a time: each must turn t
 alerts: $(READY) ## See each alert fire in a real Prometheus, and end (some three minutes)
 	@$(BIN)/python -m tests.alerts
 
-dashboard: $(READY) ## Draw the dashboard from a real Prometheus (needs matplotlib)
-	@$(BIN)/python -m tests.dashboard $(DASHBOARD)
+dashboard: $(BENCH_READY) ## Draw the dashboard from a real Prometheus (some three minutes)
+	@$(BENCH_VENV)/bin/python -m tests.dashboard $(DASHBOARD)
 
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .

@@ -29,8 +29,6 @@ from worker.embedded.valkey import EmbeddedValkey
 from worker.migrate import upgrade
 from worker.schema import dead_letters
 
-_OUTBOX = 40
-
 
 class Stage:
     """Servers, a worker that is not started yet, and a client.
@@ -38,9 +36,13 @@ class Stage:
     Parameters:
         folder: for all data.
         valkey, postgres: running.
+        room: operations that the client's outbox takes.
     """
 
-    def __init__(self, folder: Path, valkey: EmbeddedValkey, postgres: PostgresServer):
+    def __init__(
+        self, folder: Path, valkey: EmbeddedValkey, postgres: PostgresServer, room: int = 40
+    ):
+        self._room = room
         self.folder = folder
         self.valkey = valkey
         self.postgres = postgres
@@ -52,7 +54,7 @@ class Stage:
         database.close()
         self._worker: subprocess.Popen[bytes] | None = None
         self.client = StorageClient(
-            valkey.url, outbox=str(folder / "outbox.db"), max_operations=_OUTBOX
+            valkey.url, outbox=str(folder / "outbox.db"), max_operations=room
         )
         registry = CollectorRegistry()
         registry.register(OutboxCollector(self.client))
@@ -121,7 +123,7 @@ class Stage:
     def fill_outbox(self) -> None:
         """Create sessions until no more is taken."""
         try:
-            for number in range(_OUTBOX + 1):
+            for number in range(self._room + 1):
                 key = SessionKey("app", "user", f"s-{number}")
                 self.client.sessions.create(key)
         except OutboxFull:

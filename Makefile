@@ -15,7 +15,7 @@ SCHEDULES ?= 100000
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate chaos chaos-mutants bench check format lock clean
+.PHONY: help setup demo test simulate chaos chaos-mutants bench check format lock clean alerts dashboard
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ chaos: $(READY) ## Attack real processes with faults and audit what is left (CHA
 
 chaos-mutants: $(READY) ## Switch off one protection at a time: each must turn the audit red
 	@$(BIN)/python -m tests.faults.mutants $(MUTANTS)
+
+alerts: $(READY) ## See each alert fire in a real Prometheus, and end (some three minutes)
+	@$(BIN)/python -m tests.alerts
+
+dashboard: $(BENCH_READY) ## Draw the dashboard from a real Prometheus (some three minutes)
+	@$(BENCH_VENV)/bin/python -m tests.dashboard $(DASHBOARD)
 
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .

@@ -143,8 +143,8 @@ class Pump:
         return partial(self._runtime.post, lambda: self._writes.drop(waits.pop()))
 
     def on_way(self) -> list[str]:
-        """The ids of the messages on their way."""
-        return self._schedule.on_way()
+        """The ids of the messages on their way. Any thread may ask."""
+        return [dispatch.id for dispatch in self._schedule.on_way()]
 
     def stop(self) -> None:
         """Record what there is, fail what is still open, and end."""

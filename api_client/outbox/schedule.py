@@ -173,17 +173,13 @@ class Schedule:
         found = {entry.id: entry for queue in self._waiting.values() for entry in queue}
         return [found[entry_id] for entry_id in sorted(found)]
 
-    def on_way(self) -> list[str]:
-        """The ids of the messages on their way. Any thread may ask."""
-        return list(self._on_way)
-
     def entries(self) -> list[Entry]:
         """All entries that are not confirmed yet."""
         on_way = (entry for dispatch in self._on_way.values() for entry in dispatch.entries)
         return [*on_way, *self.waiting()]
 
     def on_way(self) -> list[Dispatch]:
-        """All messages that are not confirmed yet."""
+        """All messages that are not confirmed yet. Any thread may ask."""
         return list(self._on_way.values())
 
     def sent(self, message_id: str, now: float) -> None:

@@ -29,7 +29,7 @@ class Endpoint(bootsteps.StartStopStep):
             SystemExit: the address cannot be had; the text says which.
         """
         settings, pulse = Settings(), Pulse()
-        with _listen(settings) as listening:
+        with listen_by(settings) as listening:
             folder = prepare_folder()
             count_tasks()
             server = start_server(listening, settings, pulse, folder)
@@ -55,7 +55,12 @@ class Endpoint(bootsteps.StartStopStep):
         """Likewise."""
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen_by(settings: Settings) -> socket.socket:
+    """The socket that ``settings`` ask for.
+
+    Raises:
+        SystemExit: the address cannot be had; the text says which, and what to do.
+    """
     assert settings.http_port is not None
     try:
         return listen(settings.http_host, settings.http_port)

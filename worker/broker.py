@@ -66,7 +66,7 @@ class _QoS(kombu_redis.QoS):
         else:
             self._sizes[delivery_tag] = len(message.body or b"")
             self._unacked.record(delivery_tag, message._raw, queue)
-            self._flush_soon()
+            self._record_soon()
 
     def ack(self, delivery_tag: str) -> None:
         """Forget a delivery."""
@@ -75,7 +75,7 @@ class _QoS(kombu_redis.QoS):
             self._unrecorded.remove(delivery_tag)
         else:
             self._unacked.forget(delivery_tag)
-            self._flush_soon()
+            self._record_soon()
         virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -105,7 +105,7 @@ class _QoS(kombu_redis.QoS):
         self._sizes.clear()
         super().restore_unacked(client)
 
-    def _flush_soon(self) -> None:
+    def _record_soon(self) -> None:
         """Send what is to be recorded once the message has been handed on."""
         loop = get_event_loop()
         if loop is None:
@@ -113,15 +113,15 @@ class _QoS(kombu_redis.QoS):
         else:
             # Not call_soon: what is called soon by something that is called soon waits for the
             # next event.
-            loop.call_later(0, self._flush)
+            loop.call_later(0, self._record)
 
-    def _flush(self) -> None:
+    def _record(self) -> None:
         if self._unacked.waiting:
             self._unacked.flush()
 
     def _settle(self) -> None:
         """Wait until it is known what is recorded."""
-        self._flush()
+        self._record()
         self._unacked.drain()
 
     def _not_recorded(self, delivery_tag: str, error: ResponseError) -> None:

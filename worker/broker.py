@@ -128,7 +128,7 @@ class _QoS(kombu_redis.QoS):
         """Note a delivery that Redis has no memory to record. The message has left its list, so
         the only way to keep it is to go on with it; should this worker die meanwhile, the outbox
         sends it again."""
-        log.warning("a delivery cannot be recorded by the broker: %s", error)
+        log.warning("a delivery cannot be recorded by the broker", extra={"error": error})
         if delivery_tag in self._sizes:
             self._unrecorded.add(delivery_tag)
 
@@ -166,7 +166,7 @@ def _payload(item: bytes, queue: str) -> dict[str, Any]:
     try:
         return gate.clean_item(item, queue)
     except gate.BadItem as fault:
-        log.warning("an item of %d bytes is refused: %s", len(item), fault)
+        log.warning("an item is refused", extra={"bytes": len(item), "reason": str(fault)})
         return gate.wrapped_item(item, str(fault), queue)
 
 

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api_client.contract.limits import GIB, MAX_MESSAGE_AGE_DAYS
 from worker.database import DatabaseOptions
+from worker.logs_format import LogFormat
 
 
 class Settings(BaseSettings):
@@ -45,6 +46,8 @@ class Settings(BaseSettings):
         prefetch: messages that a worker takes in advance, per process.
         log_tasks: whether Celery logs each task when it comes and when it ends. For the second line
             it looks through the whole reply, which takes longer than a small task.
+        log_format: ``console``, for people, or ``json``, one document a line.
+        tracing: whether to send spans to an OpenTelemetry collector; see `worker.tracing_export`.
     """
 
     model_config = SettingsConfigDict(env_prefix="ZDK_", env_ignore_empty=True, extra="ignore")
@@ -72,6 +75,8 @@ class Settings(BaseSettings):
     result_expires: int = Field(default=3600, gt=0)
     prefetch: int = Field(default=2, ge=1)
     log_tasks: bool = False
+    log_format: LogFormat = "console"
+    tracing: bool = False
 
     @property
     def results(self) -> str:

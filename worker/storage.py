@@ -14,7 +14,7 @@ from api_client.contract.codec import Message
 from api_client.contract.errors import StorageError, to_record
 from api_client.contract.operations import Query, SaveArtifact
 from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
-from worker import dead_letters, ledger, transaction
+from worker import dead_letters, ledger, tracing, transaction
 from worker.artifacts.blobs.base import BlobStore
 from worker.artifacts.intake import Intake, Missing
 from worker.artifacts.staging import NoStaging, Staging
@@ -23,6 +23,7 @@ from worker.dead_letters import Failure, Limits, Refused
 from worker.ledger import Entry
 from worker.queries import answer
 from worker.retry import is_transient, with_retries
+from worker.steps import step
 from worker.transaction import Way
 from worker.work import Work, unexpected, unique
 
@@ -64,6 +65,7 @@ class Storage:
         on_trouble: Callable[[], None] | None = None,
         *,
         first: bool = False,
+        traces: Sequence[str] = (),
     ) -> list[WriteReply]:
         """Apply messages in order in one transaction; return one reply each.
 
@@ -76,15 +78,19 @@ class Storage:
             on_trouble: called when passing trouble is met for the first time.
             first: they have hardly been delivered before, so do not look for them first. Should
                 they have been, that is noticed all the same, and they are applied once.
+            traces: those that their operations belong to; see `worker.tracing`.
 
         Raises:
             sqlalchemy.exc.DBAPIError, OSError: the database or the blob store is in trouble for
                 longer than ``patience``; nothing was applied, and the messages may be applied
                 again.
         """
-        return with_retries(
-            lambda: self._apply(messages, first), patience=self.patience, on_trouble=on_trouble
-        )
+        with tracing.processing(messages, traces) as processing:
+            replies = with_retries(
+                lambda: self._apply(messages, first), patience=self.patience, on_trouble=on_trouble
+            )
+            processing.finish(messages, replies)
+            return replies
 
     def give_up(self, message: Message, error: StorageError, attempts: int) -> WriteReply:
         """Have all operations of a message fail with ``error``, unless it was applied before.
@@ -166,14 +172,18 @@ class Storage:
     ) -> tuple[dict[str, Entry], list[Failure]]:
         """Commit in the first of ``ways`` that the database does not refuse."""
         try:
-            with self.database.write.begin() as connection:
-                return transaction.commit(connection, self.intake, works, _now(), ways[0])
+            with self.database.write.connect() as connection, connection.begin() as opened:
+                with step("apply", self.database.dialect):
+                    found = transaction.commit(connection, self.intake, works, _now(), ways[0])
+                with step("commit", self.database.dialect):
+                    opened.commit()
+                return found
         except Exception as error:
             if is_transient(error) or len(ways) == 1:
                 raise
             # That an event was stored before is nothing special.
             level = logging.WARNING if ways[1] is Way.ONE_BY_ONE else logging.DEBUG
-            log.log(level, "applying %s after %s", ways[1].value, _brief(error))
+            log.log(level, "applied in another way", extra={"way": ways[1].value, "error": error})
         return self._transact(works, ways[1:])
 
     def _give_up(self, message: Message, error: StorageError, attempts: int) -> WriteReply:
@@ -196,10 +206,11 @@ class Storage:
                     dropped = dead_letters.trim(connection, app, self._limits)
             except DBAPIError as error:
                 # The next failure tries again.
-                log.warning("dead letters could not be counted: %s", _brief(error))
+                log.warning("dead letters could not be counted", extra={"error": error})
             else:
                 if dropped:
-                    log.warning("dropped the %d oldest dead letters of app %r", dropped, app)
+                    fields = {"count": dropped, "app": app}
+                    log.warning("the oldest dead letters of an app are dropped", extra=fields)
 
 
 def _reply(message: Message, work: Work, entries: dict[str, Entry]) -> WriteReply:
@@ -212,7 +223,3 @@ def _reply(message: Message, work: Work, entries: dict[str, Entry]) -> WriteRepl
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(getattr(error, 'orig', error)).strip()}"

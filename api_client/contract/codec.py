@@ -72,6 +72,11 @@ def decode(raw: bytes | str | msgspec.Raw, kind: type[T]) -> T:
         raise InvalidRequest(str(error)) from None
 
 
+def name_of(operation: WriteOperation | Query) -> str:
+    """What ``op`` says on the wire, such as ``session.append``."""
+    return str(operation.__struct_config__.tag)
+
+
 def encode_operation(operation: WriteOperation) -> bytes:
     """A write operation as JSON bytes.
 
@@ -181,6 +186,12 @@ RESULT_SERIALIZER = "zdk-result"
 RESULT_CONTENT_TYPE = "application/x-zdk-result"
 #: Which sending of its message this is, from 1.
 TRY_HEADER = "zdk_try"
+#: The traces that its operations belong to: `traceparent` texts (W3C Trace Context), with commas
+#: in between, each once.
+TRACES_HEADER = "zdk_traces"
+#: As many of them as a span takes links by default (OTEL_SPAN_LINK_COUNT_LIMIT).
+MAX_TRACES = 128
+MAX_TRACES_LENGTH = MAX_TRACES * 56
 #: Set if a large result need not be published: a notice will do, and the result is fetched by key.
 NOTICE_HEADER = "zdk_notice"
 #: That notice, in the form of a Celery result without one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Annotated
 
 import click
 import typer
@@ -12,6 +13,8 @@ from api_client.contract.errors import Unavailable
 from worker.artifacts.blobs import open_blob_store
 from worker.cli.output import Exit, errors_explained, fail, load_settings
 from worker.database import Database
+from worker.logs import configure
+from worker.logs_format import LogFormat
 from worker.migrate import head, revision_of, upgrade
 from worker.settings import Settings
 
@@ -21,7 +24,15 @@ log = logging.getLogger(__name__)
 _DATABASE_PATIENCE = 60.0
 
 
-def worker(context: typer.Context) -> None:
+def worker(
+    context: typer.Context,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(
+            help="Lines for people (console) or JSON documents (json).", envvar="ZDK_LOG_FORMAT"
+        ),
+    ] = None,
+) -> None:
     """Run a Celery worker with this project's settings.
 
     All options of `celery worker` may follow; `celery worker --help` lists them. Settings come
@@ -30,9 +41,13 @@ def worker(context: typer.Context) -> None:
 
     TERM finishes what has begun, within ZDK_SHUTDOWN_GRACE seconds.
 
-    Example: zdk worker --concurrency 4 --loglevel WARNING
+    Example: zdk worker --concurrency 4 --loglevel WARNING --log-format json
     """
+    if log_format is not None:
+        # The pool's processes read it there as well.
+        os.environ["ZDK_LOG_FORMAT"] = log_format
     settings = load_settings()
+    configure(settings.log_format, logging.INFO)
     with errors_explained():
         open_blob_store(settings.artifacts_url)
         _prepare_schema(settings)
@@ -44,7 +59,8 @@ def worker(context: typer.Context) -> None:
     defaults = [name, "--without-gossip", "--without-mingle", "--loglevel=INFO"]
     try:
         # Unlike `worker_main`, this tells whether the worker has failed.
-        code: int | None = app.start(["worker", *defaults, *context.args])
+        # Quiet: its banner is no line of the log.
+        code: int | None = app.start(["--quiet", "worker", *defaults, *context.args])
     except click.ClickException as error:
         # Celery's own complaint about an option.
         error.show()
@@ -62,7 +78,7 @@ def _prepare_schema(settings: Settings) -> None:
         revision = revision_of(database)
     except Unavailable as error:
         # Workers outlive an outage of their database, so one may start during it.
-        log.warning("%s", error)
+        log.warning("the schema could not be looked at", extra={"error": error})
         return
     finally:
         database.close()

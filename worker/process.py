@@ -20,6 +20,7 @@ from worker.embedded.exec import die_with_parent
 from worker.migrate import upgrade
 from worker.settings import Settings
 from worker.storage import Storage
+from worker.tracing_export import start_export, stop_export
 
 _building = threading.Lock()
 #: New objects after which Python looks for cycles. It does so after 700 by default, and each event
@@ -34,6 +35,7 @@ _owned: dict[int, _Owned] = {}
 class _Owned:
     storage: Storage
     deliveries: Deliveries
+    traced: bool
 
 
 def storage() -> Storage:
@@ -58,6 +60,8 @@ def _own() -> _Owned:
 
 
 def _build(settings: Settings) -> _Owned:
+    if settings.tracing:
+        start_export()
     redis = open_redis(settings)
     built = open_storage(settings, redis)
     return _Owned(
@@ -68,6 +72,7 @@ def _build(settings: Settings) -> _Owned:
             max_tries=settings.max_tries,
             give_up_after=settings.give_up_after,
         ),
+        settings.tracing,
     )
 
 
@@ -111,3 +116,5 @@ def _close(**_: object) -> None:
     found = _owned.pop(os.getpid(), None)
     if found is not None:
         found.storage.close()
+        if found.traced:
+            stop_export()

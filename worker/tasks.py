@@ -28,6 +28,7 @@ from worker.retry import is_transient
 from worker.settings import Settings
 from worker.shutdown import bound_shutdown
 from worker.steps import timed
+from worker.tracing_export import check_installed
 from worker.work import unexpected
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ _settings = Settings()
 app: Celery = make_app(_settings)
 bound_shutdown(app, _settings.shutdown_grace)
 install(_settings.log_format)
+if _settings.tracing:
+    check_installed()
 
 
 @app.task(name=codec.WRITE_TASK, bind=True)

@@ -5,7 +5,7 @@ A reader of version n also reads version n - 1; version 1 is the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from api_client.contract.limits import (
     MAX_OPERATION_BYTES,
     MAX_OPERATIONS_PER_MESSAGE,
 )
-from api_client.contract.operations import Query, WriteOperation
+from api_client.contract.operations import Operation, Query, WriteOperation
 
 WIRE_VERSION = 1
 #: Versions that this release reads.
@@ -72,7 +72,7 @@ def decode(raw: bytes | str | msgspec.Raw, kind: type[T]) -> T:
         raise InvalidRequest(str(error)) from None
 
 
-def name_of(operation: WriteOperation | Query) -> str:
+def name_of(operation: WriteOperation | Query | type[Operation]) -> str:
     """What ``op`` says on the wire, such as ``session.append``."""
     return str(operation.__struct_config__.tag)
 
@@ -200,6 +200,13 @@ RESULT_NOTICE = b'{"status":"STORED"}'
 NOTICE_FROM_BYTES = 32 * KIB
 WRITE_TASK = WRITE_QUEUE = "storage.write"
 READ_TASK = READ_QUEUE = "storage.read"
+
+
+def own_headers(tries: int, traces: Sequence[str]) -> dict[str, Any]:
+    """The headers of a message or query of this client's, besides those of Celery."""
+    headers: dict[str, Any] = {TRY_HEADER: tries, NOTICE_HEADER: True}
+    return headers | {TRACES_HEADER: ",".join(traces)} if traces else headers
+
 
 _body_decoder = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, Any], dict[str, Any]])
 

@@ -91,6 +91,7 @@ class Outbox:
         keys: frozenset[OrderingKey],
         receipt: Receipt[Any],
         block: float,
+        trace: str | None = None,
     ) -> None:
         """Take one operation.
 
@@ -99,6 +100,7 @@ class Outbox:
             keys: its ordering keys.
             receipt: to be resolved.
             block: seconds to wait for room.
+            trace: the trace that it belongs to, as a ``traceparent`` text.
 
         Raises:
             OutboxFull: there is no room.
@@ -107,7 +109,7 @@ class Outbox:
         self._usage.reserve(len(body), block)
         with self._intake:
             self._refuse_if_closed(len(body))
-            self._pump.submit(self._entry(keys, body, receipt))
+            self._pump.submit(self._entry(keys, body, receipt, trace))
 
     def submit_spooled(
         self,
@@ -115,6 +117,7 @@ class Outbox:
         keys: frozenset[OrderingKey],
         receipt: Receipt[Any],
         block: float,
+        trace: str | None = None,
     ) -> None:
         """Take an operation whose body ``prepare`` will make in another thread.
 
@@ -125,7 +128,7 @@ class Outbox:
         self._usage.reserve(0, block)
         with self._intake:
             self._refuse_if_closed(0)
-            entry = self._entry(keys, b"", receipt)
+            entry = self._entry(keys, b"", receipt, trace)
             self._pump.submit(entry, lambda row: prepare(row, self._home.spool))
 
     def ask(
@@ -196,8 +199,10 @@ class Outbox:
         keys: frozenset[OrderingKey],
         body: bytes,
         receipt: Receipt[Any],
+        trace: str | None,
     ) -> Entry:
-        return Entry(0, keys, body, receipt, home=self._home, row=next(self._rows))
+        row = next(self._rows)
+        return Entry(0, keys, body, receipt, home=self._home, row=row, trace=trace)
 
     def _refuse_if_closed(self, reserved: int | None = None) -> None:
         """Raise `Unavailable` if nothing is taken any more.

@@ -89,9 +89,9 @@ class CeleryTransport:
         except RedisError as error:
             raise Unavailable(f"bytes could not be staged in Redis: {error}") from error
 
-    def send_message(self, message_id: str, body: bytes) -> None:
+    def send_message(self, message_id: str, body: bytes, traces: Sequence[str] = ()) -> None:
         """See `Transport.send_message`."""
-        self._send(codec.WRITE_TASK, f"w.{message_id}", body)
+        self._send(codec.WRITE_TASK, f"w.{message_id}", body, traces=traces)
 
     def send_query(self, query_id: str, body: bytes, expires: float) -> None:
         """See `Transport.send_query`."""
@@ -117,11 +117,19 @@ class CeleryTransport:
     def _forget_question(self, question_id: str) -> None:
         self._results.forget(f"q.{question_id}")
 
-    def _send(self, task: str, name: str, body: bytes, expires: float | None = None) -> None:
+    def _send(
+        self,
+        task: str,
+        name: str,
+        body: bytes,
+        expires: float | None = None,
+        traces: Sequence[str] = (),
+    ) -> None:
         request_id = self._results.expect(name)
         tries = int(request_id.rpartition(".")[2])
         task_id = f"{self._prefix}.{request_id}"
-        self._publisher.publish(task, task_id, body, tries=tries, expires=expires)
+        headers = codec.own_headers(tries, traces)
+        self._publisher.publish(task, task_id, body, headers=headers, expires=expires)
         own_id = name.partition(".")[2]
         self._tell("a request is sent", own_id, queue=task, tries=tries, bytes=len(body))
 

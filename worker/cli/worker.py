@@ -17,6 +17,7 @@ from worker.logs import configure
 from worker.logs_format import LogFormat
 from worker.migrate import head, revision_of, upgrade
 from worker.settings import Settings
+from worker.tracing_export import check_installed
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ def worker(
     settings = load_settings()
     configure(settings.log_format, logging.INFO)
     with errors_explained():
+        if settings.tracing:
+            check_installed()
         open_blob_store(settings.artifacts_url)
         _prepare_schema(settings)
     # Imported late, and only after the settings are known to be right: importing the tasks

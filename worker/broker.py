@@ -92,6 +92,12 @@ class _QoS(kombu_redis.QoS):
         else:
             super().reject(delivery_tag, requeue)
 
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Record what was acknowledged last, and then do as kombu does at the end."""
+        with contextlib.suppress(*_TROUBLE):
+            self._settle()
+        super().restore_unacked_once(stderr)
+
     def restore_unacked(self, client: Any = None) -> None:
         """Put back what was not begun when the worker ends or has lost its connection."""
         with contextlib.suppress(*_TROUBLE):

@@ -8,6 +8,8 @@
     receipt = client.sessions.append(SessionKey("app", "user", "session-1"), Event(author="agent"))
 """
 
+import logging
+
 from api_client.client import StorageClient
 from api_client.contract.errors import (
     AlreadyExists,
@@ -70,3 +72,6 @@ __all__ = [
     "TooLarge",
     "Unavailable",
 ]
+
+# A library says nothing unless its application has set up a log.
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -10,12 +10,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from api_client.contract import codec
-from api_client.contract.operations import Query, WriteOperation
+from api_client.contract.operations import Query, SaveArtifact, WriteOperation
 from api_client.contract.ordering import OrderingKey, ordering_keys
 from api_client.outbox.outbox import Outbox
 from api_client.outbox.spool import Spool
 from api_client.outbox.writes import PickWrites
 from api_client.receipts import Receipt
+from api_client.tracing import producing
 from api_client.transport.base import BlobFile
 
 T = TypeVar("T")
@@ -68,7 +69,8 @@ class Requests:
         receipt = self._receipt(outbox, finish)
         body = codec.encode_operation(operation)
         keys = ordering_keys(operation, state_keys or ())
-        outbox.submit(body, keys, receipt, self._block)
+        with producing(codec.name_of(operation)) as trace:
+            outbox.submit(body, keys, receipt, self._block, trace)
         return receipt
 
     def write_spooled(
@@ -77,9 +79,10 @@ class Requests:
         keys: frozenset[OrderingKey],
         finish: Callable[[msgspec.Raw], T],
     ) -> Receipt[T]:
-        """Submit a write operation whose body ``prepare`` makes in another thread."""
+        """Submit a save whose body ``prepare`` makes in another thread."""
         receipt = self.receipt(finish)
-        self._outbox().submit_spooled(prepare, keys, receipt, self._block)
+        with producing(codec.name_of(SaveArtifact)) as trace:
+            self._outbox().submit_spooled(prepare, keys, receipt, self._block, trace)
         return receipt
 
     def read(

@@ -82,7 +82,6 @@ def _delivery(settings: Settings) -> dict[str, object]:
         # Without remote control nobody at the broker can stop or reconfigure a worker.
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
-        "worker_hijack_root_logger": False,
         # Work on hand after a lost connection is finished; the ledger makes the redelivery
         # of the same message harmless.
         "worker_cancel_long_running_tasks_on_connection_loss": False,

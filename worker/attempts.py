@@ -52,7 +52,7 @@ class Attempts:
             failed = int(before.pop(_FAILED, 0))
             return 1 + failed + len(before) - self._alive(before)
         except RedisError as error:
-            log.warning("tries cannot be counted: %s", error)
+            log.warning("tries cannot be counted", extra={"error": error})
             return 0
 
     def survived(self, message_id: str) -> None:
@@ -60,7 +60,7 @@ class Attempts:
         try:
             self._redis.delete(f"zdk:tries:{message_id}")
         except RedisError as error:
-            log.warning("tries cannot be forgotten: %s", error)
+            log.warning("tries cannot be forgotten", extra={"error": error})
 
     def failed(self, message_id: str) -> None:
         """Count a try as if it had ended its process."""
@@ -72,7 +72,7 @@ class Attempts:
                 pipeline.expire(key, _KEPT_SECONDS)
                 pipeline.execute()
         except RedisError as error:
-            log.warning("tries cannot be counted: %s", error)
+            log.warning("tries cannot be counted", extra={"error": error})
 
     def handed_back(self, message_id: str) -> int:
         """Count a try that met passing trouble; return how many have."""
@@ -83,7 +83,7 @@ class Attempts:
                 pipeline.expire(key, _KEPT_SECONDS)
                 return int(pipeline.execute()[0])
         except RedisError as error:
-            log.warning("tries cannot be counted: %s", error)
+            log.warning("tries cannot be counted", extra={"error": error})
             return 0
 
     def _name(self) -> str:
@@ -102,5 +102,5 @@ class Attempts:
         try:
             return len(self._redis.client_list(client_id=[*ids])) if ids else 0
         except ResponseError as error:
-            log.warning("it cannot be told which tries are going on: %s", error)
+            log.warning("it cannot be told which tries are going on", extra={"error": error})
             return 0

@@ -66,7 +66,7 @@ class _QoS(kombu_redis.QoS):
         else:
             self._sizes[delivery_tag] = len(message.body or b"")
             self._unacked.record(delivery_tag, message._raw, queue)
-            self._flush_soon()
+            self._record_soon()
 
     def ack(self, delivery_tag: str) -> None:
         """Forget a delivery."""
@@ -75,7 +75,7 @@ class _QoS(kombu_redis.QoS):
             self._unrecorded.remove(delivery_tag)
         else:
             self._unacked.forget(delivery_tag)
-            self._flush_soon()
+            self._record_soon()
         virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -92,6 +92,12 @@ class _QoS(kombu_redis.QoS):
         else:
             super().reject(delivery_tag, requeue)
 
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Record what was acknowledged last, and then do as kombu does at the end."""
+        with contextlib.suppress(*_TROUBLE):
+            self._settle()
+        super().restore_unacked_once(stderr)
+
     def restore_unacked(self, client: Any = None) -> None:
         """Put back what was not begun when the worker ends or has lost its connection."""
         with contextlib.suppress(*_TROUBLE):
@@ -105,7 +111,7 @@ class _QoS(kombu_redis.QoS):
         self._sizes.clear()
         super().restore_unacked(client)
 
-    def _flush_soon(self) -> None:
+    def _record_soon(self) -> None:
         """Send what is to be recorded once the message has been handed on."""
         loop = get_event_loop()
         if loop is None:
@@ -113,22 +119,22 @@ class _QoS(kombu_redis.QoS):
         else:
             # Not call_soon: what is called soon by something that is called soon waits for the
             # next event.
-            loop.call_later(0, self._flush)
+            loop.call_later(0, self._record)
 
-    def _flush(self) -> None:
+    def _record(self) -> None:
         if self._unacked.waiting:
             self._unacked.flush()
 
     def _settle(self) -> None:
         """Wait until it is known what is recorded."""
-        self._flush()
+        self._record()
         self._unacked.drain()
 
     def _not_recorded(self, delivery_tag: str, error: ResponseError) -> None:
         """Note a delivery that Redis has no memory to record. The message has left its list, so
         the only way to keep it is to go on with it; should this worker die meanwhile, the outbox
         sends it again."""
-        log.warning("a delivery cannot be recorded by the broker: %s", error)
+        log.warning("a delivery cannot be recorded by the broker", extra={"error": error})
         if delivery_tag in self._sizes:
             self._unrecorded.add(delivery_tag)
 
@@ -166,7 +172,7 @@ def _payload(item: bytes, queue: str) -> dict[str, Any]:
     try:
         return gate.clean_item(item, queue)
     except gate.BadItem as fault:
-        log.warning("an item of %d bytes is refused: %s", len(item), fault)
+        log.warning("an item is refused", extra={"bytes": len(item), "reason": str(fault)})
         return gate.wrapped_item(item, str(fault), queue)
 
 

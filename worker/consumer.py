@@ -131,7 +131,7 @@ class GuardedConsumer(Consumer):
         return carrier  # type: ignore[no-any-return]
 
     def _bury(self, message: Message, reason: str) -> None:
-        log.warning("a message is refused: %s", reason)
+        log.warning("a message is refused", extra={"reason": reason})
         refused = gate.refused(message.headers, _bytes(message), reason, message.delivery_tag)
         _rewrite(message, *gate.bury_call(refused))
         self._hand_on(message)

@@ -142,6 +142,8 @@ def _postgresql_engine(url: URL, options: DatabaseOptions) -> Engine:
         max_overflow=options.pool_overflow,
         pool_timeout=options.pool_timeout,
         pool_pre_ping=options.pool_pre_ping,
+        # What is written must not stand in errors, and with them in logs.
+        hide_parameters=True,
         connect_args={
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
             "connect_timeout": max(1, round(options.connect_timeout)),
@@ -161,6 +163,7 @@ def _sqlite_engine(url: URL, options: DatabaseOptions) -> Engine:
         pool_size=1 if memory else options.pool_size,
         max_overflow=0 if memory else options.pool_overflow,
         pool_timeout=options.pool_timeout,
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "timeout": options.lock_timeout},
     )
 

@@ -9,7 +9,10 @@ from api_client.contract.codec import Message
 from api_client.contract.errors import Unavailable
 from api_client.contract.outcomes import WriteReply
 from worker.attempts import Attempts
+from worker.logs_lines import tell_applied
+from worker.origin import Origin
 from worker.retry import is_transient
+from worker.steps import timed
 from worker.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -37,15 +40,45 @@ class Deliveries:
         self._max_tries = max_tries
         self._give_up_after = give_up_after
 
-    def apply(self, message: Message, *, again: bool) -> WriteReply:
+    def apply(self, message: Message, origin: Origin, *, again: bool) -> WriteReply:
         """Apply one message.
 
         Parameters:
+            origin: where it came from.
             again: it may have been delivered before.
 
         Raises:
             HandBack: not now; nothing was applied.
         """
+        with timed() as durations:
+            reply = self._apply(message, origin, again=again)
+        tell_applied([message], [origin], [reply], durations)
+        return reply
+
+    def apply_together(
+        self, messages: Sequence[Message], origins: Sequence[Origin]
+    ) -> list[WriteReply]:
+        """Apply several messages that are delivered for the first time, in one transaction.
+
+        Parameters:
+            origins: where each came from.
+
+        Raises:
+            HandBack: not now; nothing was applied. When they come again, each is tried by itself.
+        """
+        traces = [trace for origin in origins for trace in origin.traces]
+        try:
+            with timed() as durations:
+                replies = self._storage.apply(messages, first=True, traces=traces)
+        except Exception as error:
+            if not is_transient(error):
+                fields = {"count": len(messages), "error": error}
+                log.warning("messages are tried one by one", extra=fields)
+            raise HandBack(str(error)) from error
+        tell_applied(messages, origins, replies, durations)
+        return replies
+
+    def _apply(self, message: Message, origin: Origin, *, again: bool) -> WriteReply:
         if again:
             # The first try of a message that comes again was not noted.
             died = self._attempts.begin(message.id)
@@ -58,11 +91,13 @@ class Deliveries:
 
         try:
             # Who meets trouble is alive, and may be killed for another reason while it lasts.
-            (reply,) = self._storage.apply([message], on_trouble=survived, first=not again)
+            (reply,) = self._storage.apply(
+                [message], on_trouble=survived, first=not again, traces=origin.traces
+            )
         except Exception as error:
             if not is_transient(error):
                 # A fault of ours; it counts as a try, and the message comes again.
-                log.exception("message %s cannot be applied", message.id)
+                log.exception("a message cannot be applied", extra={"message_id": message.id})
                 if again:
                     self._attempts.failed(message.id)
                 raise HandBack(str(error)) from error
@@ -70,22 +105,10 @@ class Deliveries:
         survived()
         return reply
 
-    def apply_together(self, messages: Sequence[Message]) -> list[WriteReply]:
-        """Apply several messages that are delivered for the first time, in one transaction.
-
-        Raises:
-            HandBack: not now; nothing was applied. When they come again, each is tried by itself.
-        """
-        try:
-            return self._storage.apply(messages, first=True)
-        except Exception as error:
-            if not is_transient(error):
-                log.warning("%d messages are tried one by one: %s", len(messages), error)
-            raise HandBack(str(error)) from error
-
     def _give_up_deadly(self, message: Message, tries: int) -> WriteReply:
         log.error(
-            "message %s is given up: %d tries failed or ended with their process", message.id, tries
+            "a message is given up: its tries failed or ended with their process",
+            extra={"message_id": message.id, "attempts": tries},
         )
         error = Unavailable(
             f"given up: each of {tries} tries failed unexpectedly or killed its worker process; "
@@ -103,7 +126,8 @@ class Deliveries:
         times = self._attempts.handed_back(message.id)
         if times < self._give_up_after:
             raise HandBack(str(error)) from error
-        log.error("message %s is given up after %d times of trouble", message.id, times)
+        fields = {"message_id": message.id, "attempts": times, "error": error}
+        log.error("a message is given up after lasting trouble", extra=fields)
         reason = Unavailable(f"given up after {times} tries in lasting trouble: {error}")
         try:
             return self._storage.give_up(message, reason, times)

@@ -22,6 +22,7 @@ from api_client.contract.errors import InvalidRequest
 from api_client.contract.limits import MAX_MESSAGE_BYTES, MIB
 from api_client.contract.records import new_id
 from worker.dead_letters import KEPT_BYTES, Refused
+from worker.origin import traces_of
 
 #: The task that keeps what was refused.
 BURY_TASK = "storage.bury"
@@ -51,16 +52,18 @@ class BadItem(Exception):
     """An item of a Redis list is no message; the text says why."""
 
 
-class GroupedCall(msgspec.Struct, frozen=True):
+class GroupedCall(msgspec.Struct, frozen=True, omit_defaults=True):
     """One call of the task ``storage.write`` in a group of them.
 
     Attributes:
         task_id: what its result is known by.
         message: its argument.
+        traces: the header of that meaning.
     """
 
     task_id: str
     message: msgspec.Raw
+    traces: str = ""
 
 
 class _DeliveryInfo(msgspec.Struct):
@@ -160,6 +163,7 @@ def clean_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
         "redelivered": headers.get("redelivered") is True,
         codec.TRY_HEADER: tries if isinstance(tries, int) else 1,
         codec.NOTICE_HEADER: headers.get(codec.NOTICE_HEADER) is True,
+        codec.TRACES_HEADER: traces_of(headers),
     }
 
 
@@ -175,7 +179,10 @@ def group_call(calls: Sequence[tuple[Mapping[str, Any], bytes]]) -> tuple[dict[s
     Parameters:
         calls: headers and body of each, which the gate has let through.
     """
-    group = [GroupedCall(headers["id"], codec.decode_body(body)[0][0]) for headers, body in calls]
+    group = [
+        GroupedCall(headers["id"], codec.decode_body(body)[0][0], headers[codec.TRACES_HEADER])
+        for headers, body in calls
+    ]
     headers = clean_headers({"task": GROUP_TASK, "id": new_id()})
     return headers, codec.encode_body(((group,), {}, {}))
 

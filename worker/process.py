@@ -21,6 +21,7 @@ from worker.migrate import upgrade
 from worker.settings import Settings
 from worker.storage import Storage
 from worker.tally import Tally
+from worker.tracing_export import start_export, stop_export
 from worker.watch import Watch, Watches
 
 #: What this worker's processes have done. This module is imported before the pool forks.
@@ -39,6 +40,7 @@ _owned: dict[int, _Owned] = {}
 class _Owned:
     storage: Storage
     deliveries: Deliveries
+    traced: bool
 
 
 def storage() -> Storage:
@@ -63,6 +65,8 @@ def _own() -> _Owned:
 
 
 def _build(settings: Settings) -> _Owned:
+    if settings.tracing:
+        start_export()
     redis = open_redis(settings)
     built = open_storage(settings, redis, counted=settings.http_port is not None)
     return _Owned(
@@ -73,6 +77,7 @@ def _build(settings: Settings) -> _Owned:
             max_tries=settings.max_tries,
             give_up_after=settings.give_up_after,
         ),
+        settings.tracing,
     )
 
 
@@ -130,3 +135,5 @@ def _close(**_: object) -> None:
     found = _owned.pop(os.getpid(), None)
     if found is not None:
         found.storage.close()
+        if found.traced:
+            stop_export()

@@ -22,7 +22,7 @@ T = TypeVar("T")
 #: itself, or once an operator has acted: connections, deadlocks, serialization, resources,
 #: shutdown, a missing table or privilege.
 #: https://www.postgresql.org/docs/16/errcodes-appendix.html
-_PERMANENT_STATES = ("0A", "22", "23", "54", "XX000")
+PERMANENT_STATES = ("0A", "22", "23", "54", "XX000")
 
 #: Seconds before the first new try and between later ones at most.
 FIRST_DELAY = 0.05
@@ -55,11 +55,7 @@ class Trouble:
         now = self._clock()
         if now - self._logged.get(kind, -_LOG_EVERY) >= _LOG_EVERY:
             self._logged[kind] = now
-            log.warning(
-                "trouble, trying again until it passes: %s: %s",
-                type(cause).__name__,
-                " ".join(str(cause).split()),
-            )
+            log.warning("trouble, trying again until it passes", extra={"error": error})
 
 
 _trouble = Trouble()
@@ -75,7 +71,7 @@ def is_transient(error: BaseException) -> bool:
         return False
     state = getattr(error.orig, "pgcode", None)
     if state is not None:
-        return error.connection_invalidated or not state.startswith(_PERMANENT_STATES)
+        return error.connection_invalidated or not state.startswith(PERMANENT_STATES)
     return not isinstance(error, (DataError, IntegrityError, NotSupportedError))
 
 

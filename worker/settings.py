@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api_client.contract.limits import GIB, MAX_MESSAGE_AGE_DAYS
 from worker.database import DatabaseOptions
+from worker.logs_format import LogFormat
 
 
 class Settings(BaseSettings):
@@ -51,6 +52,8 @@ class Settings(BaseSettings):
             it looks through the whole reply, which takes longer than a small task.
         require_safe_broker: whether a worker refuses to start on a Redis that can lose or evict
             what it is given, or that cannot be asked; see `worker.safety`.
+        log_format: ``console``, for people, or ``json``, one document a line.
+        tracing: whether to send spans to an OpenTelemetry collector; see `worker.tracing_export`.
     """
 
     model_config = SettingsConfigDict(env_prefix="ZDK_", env_ignore_empty=True, extra="ignore")
@@ -82,6 +85,8 @@ class Settings(BaseSettings):
     stalled_after: float = Field(default=45.0, gt=1)
     log_tasks: bool = False
     require_safe_broker: bool = False
+    log_format: LogFormat = "console"
+    tracing: bool = False
 
     @property
     def results(self) -> str:

@@ -16,7 +16,7 @@ from api_client.contract.codec import Message
 from api_client.contract.errors import StorageError, to_record
 from api_client.contract.operations import Query, SaveArtifact
 from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
-from worker import dead_letters, ledger, transaction
+from worker import dead_letters, ledger, tracing, transaction
 from worker.artifacts.blobs.base import BlobStore
 from worker.artifacts.intake import Intake, Missing
 from worker.artifacts.staging import NoStaging, Staging
@@ -25,6 +25,7 @@ from worker.dead_letters import Failure, Limits, Refused
 from worker.ledger import Entry
 from worker.queries import answer
 from worker.retry import is_transient, with_retries
+from worker.steps import step
 from worker.transaction import Way
 from worker.watch import Watch
 from worker.work import Work, unexpected, unique
@@ -72,6 +73,7 @@ class Storage:
         on_trouble: Callable[[], None] | None = None,
         *,
         first: bool = False,
+        traces: Sequence[str] = (),
     ) -> list[WriteReply]:
         """Apply messages in order in one transaction; return one reply each.
 
@@ -84,6 +86,7 @@ class Storage:
             on_trouble: called when passing trouble is met for the first time.
             first: they have hardly been delivered before, so do not look for them first. Should
                 they have been, that is noticed all the same, and they are applied once.
+            traces: those that their operations belong to; see `worker.tracing`.
 
         Raises:
             sqlalchemy.exc.DBAPIError, OSError: the database or the blob store is in trouble for
@@ -91,7 +94,9 @@ class Storage:
                 again.
         """
         begun = time.perf_counter()
-        replies = self._with_retries(lambda: self._apply(messages, first), on_trouble)
+        with tracing.processing(messages, traces) as processing:
+            replies = self._with_retries(lambda: self._apply(messages, first), on_trouble)
+            processing.finish(messages, replies)
         self._watch.applied(time.perf_counter() - begun)
         return replies
 
@@ -194,9 +199,12 @@ class Storage:
     ) -> tuple[dict[str, Entry], list[Failure]]:
         """Commit in the first of ``ways`` that the database does not refuse."""
         try:
-            with self.database.write.begin() as connection:
-                done = transaction.commit(connection, self.intake, works, _now(), ways[0])
+            with self.database.write.connect() as connection, connection.begin() as opened:
+                with step("apply", self.database.dialect):
+                    done = transaction.commit(connection, self.intake, works, _now(), ways[0])
                 begun = time.perf_counter()
+                with step("commit", self.database.dialect):
+                    opened.commit()
             self._watch.committed(works, *done, time.perf_counter() - begun)
             return done
         except Exception as error:
@@ -204,7 +212,7 @@ class Storage:
                 raise
             # That an event was stored before is nothing special.
             level = logging.WARNING if ways[1] is Way.ONE_BY_ONE else logging.DEBUG
-            log.log(level, "applying %s after %s", ways[1].value, _brief(error))
+            log.log(level, "applied in another way", extra={"way": ways[1].value, "error": error})
         return self._transact(works, ways[1:])
 
     def _give_up(self, message: Message, error: StorageError, attempts: int) -> WriteReply:
@@ -227,10 +235,11 @@ class Storage:
                     dropped = dead_letters.trim(connection, app, self._limits)
             except DBAPIError as error:
                 # The next failure tries again.
-                log.warning("dead letters could not be counted: %s", _brief(error))
+                log.warning("dead letters could not be counted", extra={"error": error})
             else:
                 if dropped:
-                    log.warning("dropped the %d oldest dead letters of app %r", dropped, app)
+                    fields = {"count": dropped, "app": app}
+                    log.warning("the oldest dead letters of an app are dropped", extra=fields)
 
 
 def _reply(message: Message, work: Work, entries: dict[str, Entry]) -> WriteReply:
@@ -243,7 +252,3 @@ def _reply(message: Message, work: Work, entries: dict[str, Entry]) -> WriteRepl
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(getattr(error, 'orig', error)).strip()}"

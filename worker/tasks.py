@@ -20,12 +20,17 @@ from worker.dead_letters import Refused
 from worker.delivery import HandBack
 from worker.gathering import comes_again
 from worker.http import serve_http
+from worker.logs import install
+from worker.logs_lines import tell_answered
+from worker.origin import Origin, origin
 from worker.presence import announce
 from worker.process import deliveries, storage, tally
 from worker.results import ResultBackend
 from worker.retry import is_transient
 from worker.settings import Settings
 from worker.shutdown import bound_shutdown
+from worker.steps import timed
+from worker.tracing_export import check_installed
 from worker.work import unexpected
 
 log = logging.getLogger(__name__)
@@ -35,6 +40,9 @@ _FAULT_PAUSE = 1.0
 _settings = Settings()
 app: Celery = make_app(_settings)
 bound_shutdown(app, _settings.shutdown_grace)
+install(_settings.log_format)
+if _settings.tracing:
+    check_installed()
 serve_http(app, _settings)
 announce(_settings.results, tally)
 
@@ -49,7 +57,7 @@ def write(self: Task[Any, Any], message: msgspec.Raw) -> WriteReply:
         return _refuse(request.id, message, error)
     try:
         again = comes_again(request, request.delivery_info or {})
-        return deliveries().apply(decoded, again=again)
+        return deliveries().apply(decoded, origin(request.id, request), again=again)
     except HandBack as error:
         raise Reject(str(error), requeue=True) from None
 
@@ -59,13 +67,17 @@ def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
     """Apply several messages that have come for the first time, and store the result of each."""
     replies: dict[str, WriteReply] = {}
     messages: dict[str, codec.Message] = {}
+    origins: list[Origin] = []
     for call in codec.decode(group, list[gate.GroupedCall]):
         try:
             messages[call.task_id] = codec.decode_message(call.message)
         except StorageError as error:
             replies[call.task_id] = _refuse(call.task_id, call.message, error)
+        else:
+            headers = {codec.TRACES_HEADER: call.traces}
+            origins.append(origin(call.task_id, headers))
     try:
-        applied = deliveries().apply_together([*messages.values()])
+        applied = deliveries().apply_together([*messages.values()], origins)
     except HandBack as error:
         raise Reject(str(error), requeue=True) from None
     replies.update(zip(messages, applied, strict=True))
@@ -74,15 +86,22 @@ def write_group(self: Task[Any, Any], group: msgspec.Raw) -> None:
 
 # Acknowledged early: whoever asked asks again, and a query that kills its process must not come
 # back by itself.
-@app.task(name=codec.READ_TASK, acks_late=False)
-def read(query: msgspec.Raw) -> QueryReply:
+@app.task(name=codec.READ_TASK, bind=True, acks_late=False)
+def read(self: Task[Any, Any], query: msgspec.Raw) -> QueryReply:
     """Answer one query; the result is its `QueryReply`."""
-    try:
-        return storage().query(codec.decode_query(query))
-    except StorageError as error:
-        return QueryReply(error=to_record(error))
-    except Exception as error:
-        return QueryReply(error=to_record(unexpected(error)))
+    operation = ""
+    with timed() as durations:
+        try:
+            decoded = codec.decode_query(query)
+            operation = codec.name_of(decoded)
+            reply = storage().query(decoded)
+        except StorageError as error:
+            reply = QueryReply(error=to_record(error))
+        except Exception as error:
+            reply = QueryReply(error=to_record(unexpected(error)))
+    request: Any = self.request
+    tell_answered(origin(request.id, request), operation, reply, durations)
+    return reply
 
 
 @app.task(name=gate.BURY_TASK, bind=True, ignore_result=True)

@@ -22,6 +22,7 @@ from api_client.contract.operations import (
 )
 from api_client.contract.outcomes import Outcome
 from worker.artifacts import evaluate as artifact_rules
+from worker.logs_masking import describe
 from worker.sessions import evaluate as session_rules
 from worker.sessions.evaluate import DecodedAppend
 
@@ -68,7 +69,7 @@ def decode(raw: msgspec.Raw | bytes) -> Any:
 def unexpected(error: Exception) -> StorageError:
     """What an operation gets that met a fault of ours; the log has the details."""
     log.exception("an operation cannot be applied")
-    return StorageError(f"the operation cannot be applied: {type(error).__name__}: {error}")
+    return StorageError(f"the operation cannot be applied: {describe(error)}")
 
 
 def outcome(result: Any) -> Outcome:

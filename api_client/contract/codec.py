@@ -5,7 +5,7 @@ A reader of version n also reads version n - 1; version 1 is the first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from api_client.contract.limits import (
     MAX_OPERATION_BYTES,
     MAX_OPERATIONS_PER_MESSAGE,
 )
-from api_client.contract.operations import Query, WriteOperation
+from api_client.contract.operations import Operation, Query, WriteOperation
 
 WIRE_VERSION = 1
 #: Versions that this release reads.
@@ -70,6 +70,11 @@ def decode(raw: bytes | str | msgspec.Raw, kind: type[T]) -> T:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidRequest(str(error)) from None
+
+
+def name_of(operation: WriteOperation | Query | type[Operation]) -> str:
+    """What ``op`` says on the wire, such as ``session.append``."""
+    return str(operation.__struct_config__.tag)
 
 
 def encode_operation(operation: WriteOperation) -> bytes:
@@ -181,6 +186,12 @@ RESULT_SERIALIZER = "zdk-result"
 RESULT_CONTENT_TYPE = "application/x-zdk-result"
 #: Which sending of its message this is, from 1.
 TRY_HEADER = "zdk_try"
+#: The traces that its operations belong to: `traceparent` texts (W3C Trace Context), with commas
+#: in between, each once.
+TRACES_HEADER = "zdk_traces"
+#: As many of them as a span takes links by default (OTEL_SPAN_LINK_COUNT_LIMIT).
+MAX_TRACES = 128
+MAX_TRACES_LENGTH = MAX_TRACES * 56
 #: Set if a large result need not be published: a notice will do, and the result is fetched by key.
 NOTICE_HEADER = "zdk_notice"
 #: That notice, in the form of a Celery result without one.
@@ -189,6 +200,13 @@ RESULT_NOTICE = b'{"status":"STORED"}'
 NOTICE_FROM_BYTES = 32 * KIB
 WRITE_TASK = WRITE_QUEUE = "storage.write"
 READ_TASK = READ_QUEUE = "storage.read"
+
+
+def own_headers(tries: int, traces: Sequence[str]) -> dict[str, Any]:
+    """The headers of a message or query of this client's, besides those of Celery."""
+    headers: dict[str, Any] = {TRY_HEADER: tries, NOTICE_HEADER: True}
+    return headers | {TRACES_HEADER: ",".join(traces)} if traces else headers
+
 
 _body_decoder = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, Any], dict[str, Any]])
 

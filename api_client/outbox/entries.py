@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from api_client.contract.codec import encode_message
+from api_client.contract.codec import MAX_TRACES, encode_message
 from api_client.contract.ordering import OrderingKey
 from api_client.receipts import Receipt
 from api_client.transport.base import BlobFile
@@ -25,6 +25,7 @@ class Entry:
         home: where it is kept; a message holds entries of one home only, because it must be
             recorded in one transaction.
         row: its place there, in the order of issue; its ``id`` if not given.
+        trace: the trace that it belongs to, as a ``traceparent`` text; None if it is not traced.
     """
 
     id: int
@@ -34,6 +35,7 @@ class Entry:
     spooled: BlobFile | None = None
     home: Hashable = None
     row: int = 0
+    trace: str | None = None
 
     def __post_init__(self) -> None:
         self.row = self.row or self.id
@@ -83,6 +85,12 @@ class Dispatch:
     def staged_bytes(self) -> int:
         """Bytes that must be staged before it is sent."""
         return sum(entry.staged_bytes for entry in self.entries)
+
+    @property
+    def traces(self) -> list[str]:
+        """The traces of its operations, each once, at most `MAX_TRACES` of them."""
+        found = (entry.trace for entry in self.entries if entry.trace is not None)
+        return [*dict.fromkeys(found)][:MAX_TRACES]
 
     @property
     def blobs(self) -> list[BlobFile]:

@@ -26,6 +26,7 @@ from api_client.outbox.tables import (
     confirm_messages,
     remove_confirmed,
 )
+from api_client.outbox.traces import add_traces, has_traces, remove_traces, trace_of
 
 #: Free pages (of 4 KiB) that a file may keep for what comes next, and how many it gives back in
 #: one step.
@@ -39,11 +40,12 @@ _FINISHED_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class StoredOperation:
-    """An operation in the file: its place, the message it was packed into, its JSON."""
+    """An operation in the file: its place, the message it was packed into, its JSON, its trace."""
 
     id: int
     message_id: str | None
     body: bytes
+    trace: str | None = None
 
 
 class Journal(Protocol):
@@ -143,6 +145,7 @@ class FileJournal:
         _open_journals.add(self)
         try:
             self._connection, self.found = self._open()
+            self._traced = has_traces(self._connection)
         except BaseException:
             self.unlock()
             raise
@@ -151,17 +154,21 @@ class FileJournal:
         """See `Journal.commit`. One transaction, one fsync."""
         now = int(self._wall())
         finished = self._finished.and_also(changes.confirmed)
+        traces = [(e.row, e.body, e.trace) for e in changes.added if e.trace is not None]
         with self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             add_operations(connection, now, [(e.row, e.body) for e in changes.added])
+            if traces:
+                add_traces(connection, traces)
             add_messages(connection, ((d.id, [e.row for e in d.entries]) for d in changes.packed))
             confirm_messages(connection, (dispatch.id for dispatch in changes.confirmed))
             connection.executemany(
                 "DELETE FROM operations WHERE id = ?", [(e.row,) for e in changes.dropped]
             )
             if finished.many:
-                remove_confirmed(connection)
+                self._remove(connection)
         self._finished = _Finished() if finished.many else finished
+        self._traced = self._traced or bool(traces)
 
     def packed(self) -> Iterator[StoredOperation]:
         """See `Journal.packed`."""
@@ -178,7 +185,10 @@ class FileJournal:
             " ORDER BY id LIMIT ?2) ORDER BY id) WHERE before < ?3"
         )
         (found,) = self._connection.execute(query, (after, operations, size)).fetchone()
-        return [StoredOperation(row, None, bytes.fromhex(body)) for row, body in json.loads(found)]
+        return [
+            StoredOperation(row, None, bytes.fromhex(body), self._trace_of(row))
+            for row, body in json.loads(found)
+        ]
 
     def holds(self, row: int) -> bool:
         """See `Journal.holds`."""
@@ -239,14 +249,26 @@ class FileJournal:
             f" JOIN operations ON operations.id = value WHERE {which}"
             " ORDER BY messages.id, json_each.key"
         )
-        return (StoredOperation(*row) for row in self._connection.execute(query, parameters))
+        found = self._connection.execute(query, parameters)
+        return (
+            StoredOperation(row, message_id, body, self._trace_of(row))
+            for row, message_id, body in found
+        )
+
+    def _trace_of(self, row: int) -> str | None:
+        return trace_of(self._connection, row) if self._traced else None
 
     def _remove_confirmed(self) -> None:
         if self._finished != _Finished():
             with self._connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
-                remove_confirmed(connection)
+                self._remove(connection)
             self._finished = _Finished()
+
+    def _remove(self, connection: sqlite3.Connection) -> None:
+        remove_confirmed(connection)
+        if self._traced:
+            remove_traces(connection)
 
     def _free_pages(self) -> int:
         (pages,) = self._connection.execute("PRAGMA freelist_count").fetchone()

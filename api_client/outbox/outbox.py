@@ -122,6 +122,7 @@ class Outbox:
         keys: frozenset[OrderingKey],
         receipt: Receipt[Any],
         block: float,
+        trace: str | None = None,
     ) -> None:
         """Take one operation.
 
@@ -130,6 +131,7 @@ class Outbox:
             keys: its ordering keys.
             receipt: to be resolved.
             block: seconds to wait for room.
+            trace: the trace that it belongs to, as a ``traceparent`` text.
 
         Raises:
             OutboxFull: there is no room.
@@ -138,7 +140,7 @@ class Outbox:
         self._usage.reserve(len(body), block)
         with self._intake:
             self._refuse_if_closed(len(body))
-            self._pump.submit(self._entry(keys, body, receipt))
+            self._pump.submit(self._entry(keys, body, receipt, trace))
 
     def submit_spooled(
         self,
@@ -146,6 +148,7 @@ class Outbox:
         keys: frozenset[OrderingKey],
         receipt: Receipt[Any],
         block: float,
+        trace: str | None = None,
     ) -> None:
         """Take an operation whose body ``prepare`` will make in another thread.
 
@@ -156,7 +159,7 @@ class Outbox:
         self._usage.reserve(0, block)
         with self._intake:
             self._refuse_if_closed(0)
-            entry = self._entry(keys, b"", receipt)
+            entry = self._entry(keys, b"", receipt, trace)
             self._pump.submit(entry, lambda row: prepare(row, self._home.spool))
 
     def ask(
@@ -227,8 +230,10 @@ class Outbox:
         keys: frozenset[OrderingKey],
         body: bytes,
         receipt: Receipt[Any],
+        trace: str | None,
     ) -> Entry:
-        return Entry(0, keys, body, receipt, home=self._home, row=next(self._rows))
+        row = next(self._rows)
+        return Entry(0, keys, body, receipt, home=self._home, row=row, trace=trace)
 
     def _refuse_if_closed(self, reserved: int | None = None) -> None:
         """Raise `Unavailable` if nothing is taken any more.

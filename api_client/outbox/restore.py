@@ -61,7 +61,7 @@ def read_entry(home: Home, stored: StoredOperation) -> Entry | None:
     except InvalidRequest as error:
         log.error("operation %d in %s cannot be read: %s", stored.id, home.journal.name, error)
         return None
-    entry = Entry(0, keys, stored.body, home=home, row=stored.id)
+    entry = Entry(0, keys, stored.body, home=home, row=stored.id, trace=stored.trace)
     if isinstance(operation, SaveArtifact) and operation.blob is not None:
         entry.spooled = home.spool.find(stored.id, operation.blob)
     return entry

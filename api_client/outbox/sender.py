@@ -52,7 +52,7 @@ class Sender:
         try:
             if dispatch.blobs:
                 self._transport.stage(dispatch.blobs, missed=dispatch.missed)
-            self._transport.send_message(dispatch.id, dispatch.body)
+            self._transport.send_message(dispatch.id, dispatch.body, dispatch.traces)
         except Exception as error:
             self._runtime.post(partial(self._not_sent, dispatch, error))
         else:

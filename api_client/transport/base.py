@@ -57,8 +57,11 @@ class Transport(Protocol):
             Unavailable: that is not possible now.
         """
 
-    def send_message(self, message_id: str, body: bytes) -> None:
+    def send_message(self, message_id: str, body: bytes, traces: Sequence[str] = ()) -> None:
         """Hand a message over. It may be lost later; the outbox then sends it again.
+
+        Parameters:
+            traces: those that its operations belong to, as ``traceparent`` texts.
 
         Raises:
             Unavailable: that is not possible now.

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds by which the clocks of two machines may differ.
 _CLOCK_SECONDS = 60.0
+#: Characters of the prefix that may be told; with all of them, results could be read.
+_CLIENT_CHARACTERS = 8
 
 
 class CeleryTransport:
@@ -46,6 +48,8 @@ class CeleryTransport:
     def __init__(self, broker_url: str, result_url: str, blobs: BlobStore | None = None):
         # Whoever knows a task id can read its result, so ids cannot be guessed.
         self._prefix = secrets.token_hex(16)
+        #: By which this client and its workers name it in their logs.
+        self._client = self._prefix[:_CLIENT_CHARACTERS]
         self._publisher = _publisher(broker_url)
         self._results = ResultReader(result_url, self._prefix, SOCKET_OPTIONS)
         self._questions = Questions(self._send_question, self._forget_question)
@@ -57,6 +61,7 @@ class CeleryTransport:
 
         def on_result(name: str, result: msgspec.Raw) -> None:
             kind, _, own_id = name.partition(".")
+            self._tell("a reply has come", own_id, bytes=len(bytes(result)))
             try:
                 if kind == "w":
                     on_write(own_id, codec.decode(result, WriteReply))
@@ -89,9 +94,9 @@ class CeleryTransport:
         except RedisError as error:
             raise Unavailable(f"bytes could not be staged in Redis: {error}") from error
 
-    def send_message(self, message_id: str, body: bytes) -> None:
+    def send_message(self, message_id: str, body: bytes, traces: Sequence[str] = ()) -> None:
         """See `Transport.send_message`."""
-        self._send(codec.WRITE_TASK, f"w.{message_id}", body)
+        self._send(codec.WRITE_TASK, f"w.{message_id}", body, traces=traces)
 
     def send_query(self, query_id: str, body: bytes, expires: float) -> None:
         """See `Transport.send_query`."""
@@ -117,11 +122,26 @@ class CeleryTransport:
     def _forget_question(self, question_id: str) -> None:
         self._results.forget(f"q.{question_id}")
 
-    def _send(self, task: str, name: str, body: bytes, expires: float | None = None) -> None:
+    def _send(
+        self,
+        task: str,
+        name: str,
+        body: bytes,
+        expires: float | None = None,
+        traces: Sequence[str] = (),
+    ) -> None:
         request_id = self._results.expect(name)
         tries = int(request_id.rpartition(".")[2])
         task_id = f"{self._prefix}.{request_id}"
-        self._publisher.publish(task, task_id, body, tries=tries, expires=expires)
+        headers = codec.own_headers(tries, traces)
+        self._publisher.publish(task, task_id, body, headers=headers, expires=expires)
+        own_id = name.partition(".")[2]
+        self._tell("a request is sent", own_id, queue=task, tries=tries, bytes=len(body))
+
+    def _tell(self, event: str, request_id: str, **fields: object) -> None:
+        """Log a request on its way, by the id of its message or query."""
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(event, extra={"client": self._client, "request": request_id, **fields})
 
 
 def _publisher(broker_url: str) -> Publisher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -39,7 +40,13 @@ class CeleryPublisher:
         )
 
     def publish(
-        self, task: str, task_id: str, body: bytes, *, tries: int, expires: float | None
+        self,
+        task: str,
+        task_id: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any],
+        expires: float | None,
     ) -> None:
         """See `Publisher.publish`."""
         try:
@@ -49,7 +56,7 @@ class CeleryPublisher:
                 queue=task,
                 task_id=task_id,
                 serializer=codec.BODY_SERIALIZER,
-                headers={codec.TRY_HEADER: tries, codec.NOTICE_HEADER: True},
+                headers=dict(headers),
                 # Celery would otherwise format the whole body for its logs.
                 argsrepr="",
                 kwargsrepr="",

@@ -25,7 +25,7 @@ _CLOSE_SECONDS = 30.0
 class LocalStorage(Protocol):
     """What this transport needs of ``worker.storage.Storage``."""
 
-    def apply(self, messages: Sequence[Message]) -> list[WriteReply]:
+    def apply(self, messages: Sequence[Message], *, traces: Sequence[str] = ()) -> list[WriteReply]:
         """Apply messages in one transaction."""
 
     def query(self, query: Query) -> QueryReply:
@@ -67,9 +67,9 @@ class LocalTransport:
         """See `Transport.stage`. The bytes go straight into the blob store."""
         self._stager.stage(blobs)
 
-    def send_message(self, message_id: str, body: bytes) -> None:
+    def send_message(self, message_id: str, body: bytes, traces: Sequence[str] = ()) -> None:
         """See `Transport.send_message`."""
-        self._workers.submit(partial(self._apply, message_id, body))
+        self._workers.submit(partial(self._apply, message_id, body, traces))
 
     def send_query(self, query_id: str, body: bytes, expires: float) -> None:
         """See `Transport.send_query`."""
@@ -83,9 +83,9 @@ class LocalTransport:
         self._workers.close(_CLOSE_SECONDS)
         self._storage.close()
 
-    def _apply(self, message_id: str, body: bytes) -> None:
+    def _apply(self, message_id: str, body: bytes, traces: Sequence[str]) -> None:
         try:
-            (reply,) = self._storage.apply([codec.decode_message(body)])
+            (reply,) = self._storage.apply([codec.decode_message(body)], traces=traces)
         except StorageError as error:
             reply = WriteReply(error=to_record(error))
         except Exception as error:

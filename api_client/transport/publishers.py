@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 from uuid import uuid4
@@ -29,7 +30,13 @@ class Publisher(Protocol):
     """Puts tasks into queues. Safe to share between threads."""
 
     def publish(
-        self, task: str, task_id: str, body: bytes, *, tries: int, expires: float | None
+        self,
+        task: str,
+        task_id: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any],
+        expires: float | None,
     ) -> None:
         """Put one into the queue that is named like it.
 
@@ -37,7 +44,7 @@ class Publisher(Protocol):
             task: its name.
             task_id: what its result is known by.
             body: its only argument, as JSON.
-            tries: which sending of the same request this is, from 1.
+            headers: those of ours; `codec.own_headers`.
             expires: seconds after which it need not be run any more; None: never.
 
         Raises:
@@ -68,7 +75,13 @@ class RedisPublisher:
         self._redis = Redis.from_url(url, retry=Retry(NoBackoff(), 1), **SOCKET_OPTIONS)
 
     def publish(
-        self, task: str, task_id: str, body: bytes, *, tries: int, expires: float | None
+        self,
+        task: str,
+        task_id: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, Any],
+        expires: float | None,
     ) -> None:
         """See `Publisher.publish`."""
         item = {
@@ -89,8 +102,7 @@ class RedisPublisher:
                 "timelimit": [None, None],
                 "argsrepr": "",
                 "kwargsrepr": "",
-                codec.TRY_HEADER: tries,
-                codec.NOTICE_HEADER: True,
+                **headers,
             },
             "properties": {
                 "correlation_id": task_id,

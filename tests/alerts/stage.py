@@ -141,7 +141,7 @@ class Stage:
                 id_ = new_id()
                 create = codec.encode_operation(CreateSession(key=SessionKey("app", "crowd", id_)))
                 body = codec.encode_message(id_, [create])
-                publisher.publish(codec.WRITE_TASK, id_, body, tries=1, expires=None)
+                publisher.publish(codec.WRITE_TASK, id_, body, headers={}, expires=None)
             publisher.close()
 
         thread = threading.Thread(target=publish)

@@ -148,7 +148,7 @@ class SimulatedTransport:
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """See `Transport.stage`. No operation here has large bytes."""
 
-    def send_message(self, message_id: str, body: bytes) -> None:
+    def send_message(self, message_id: str, body: bytes, traces: Sequence[str] = ()) -> None:
         """See `Transport.send_message`."""
         self._refuse_if_down()
         self._broker.queue.append((self, message_id, body))

@@ -114,6 +114,7 @@ class FakeWorker:
         up: whether anything reaches it.
         answering: whether it tells what became of messages.
         messages: ids of those that have reached it, copies too.
+        traces: those that each of them has named.
         applied: all operations, in the order of application; a query stands there as None.
         outcome: what becomes of an operation.
     """
@@ -123,6 +124,7 @@ class FakeWorker:
     def __init__(self, *, up: bool = True) -> None:
         self.up, self.answering = up, True
         self.messages: list[str] = []
+        self.traces: list[Sequence[str]] = []
         self.forgotten: list[str] = []
         self.applied: list[WriteOperation | None] = []
         self.outcome: Callable[[WriteOperation], Outcome] = lambda _: OK
@@ -137,12 +139,13 @@ class FakeWorker:
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         """See `Transport.stage`."""
 
-    def send_message(self, message_id: str, body: bytes) -> None:
+    def send_message(self, message_id: str, body: bytes, traces: Sequence[str] = ()) -> None:
         """See `Transport.send_message`."""
         if not self.up:
             raise Unavailable("the broker is down")
         new = message_id not in self.messages
         self.messages.append(message_id)
+        self.traces.append(traces)
         operations = [codec.decode_operation(raw) for raw in codec.decode_message(body).operations]
         if new:
             self.applied += operations

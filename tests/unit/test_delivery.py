@@ -23,6 +23,7 @@ from tests.support.stores import contents, ledger_size, letters, made, open_stor
 from worker.attempts import Attempts
 from worker.delivery import Deliveries, HandBack
 from worker.embedded.valkey import EmbeddedValkey
+from worker.origin import Origin
 from worker.schema import app_state
 from worker.sessions import store as session_store
 from worker.storage import Storage
@@ -49,7 +50,7 @@ class Process:
     def apply(self, message: Message, *, again: bool = True) -> WriteReply:
         """Apply; a process that is killed by it loses its connections."""
         try:
-            return self.deliveries.apply(message, again=again)
+            return self.deliveries.apply(message, Origin(), again=again)
         except Killed:
             self._redis.client_kill_filter(_id=self.attempts._name())
             raise
@@ -134,7 +135,7 @@ class TestHealthy:
 
         attempts = Attempts(Untouched())
         deliveries = Deliveries(store, attempts, max_tries=5, give_up_after=None)
-        assert codes(deliveries.apply(made(create("s")), again=False).outcomes) == [None]
+        assert codes(deliveries.apply(made(create("s")), Origin(), again=False).outcomes) == [None]
 
     def test_one_that_comes_again_and_again_has_one_effect(
         self, start: Start, store: Storage, redis_url: str

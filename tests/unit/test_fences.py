@@ -145,7 +145,7 @@ class HeldTransport:
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         pass
 
-    def send_message(self, message_id: str, body: bytes) -> None:
+    def send_message(self, message_id: str, body: bytes, traces: Sequence[str] = ()) -> None:
         self.sent.put(message_id)
 
     def send_query(self, query_id: str, body: bytes, expires: float) -> None:

@@ -425,7 +425,7 @@ class SilentTransport:
     def stage(self, blobs: Sequence[BlobFile], *, missed: bool) -> None:
         pass
 
-    def send_message(self, message_id: str, body: bytes) -> None:
+    def send_message(self, message_id: str, body: bytes, traces: Sequence[str] = ()) -> None:
         self.messages.put(body)
 
     def send_query(self, query_id: str, body: bytes, expires: float) -> None:
@@ -447,7 +447,7 @@ class AnsweringTransport(SilentTransport):
     def start(self, on_write: OnWriteReply, on_query: OnQueryReply) -> None:
         self.on_write = on_write
 
-    def send_message(self, message_id: str, body: bytes) -> None:
+    def send_message(self, message_id: str, body: bytes, traces: Sequence[str] = ()) -> None:
         count = len(codec.decode_message(body).operations)
         outcomes = [Outcome(ok=msgspec.Raw(b"1"))] * count
         self.on_write(message_id, WriteReply(outcomes=outcomes))

@@ -60,7 +60,7 @@ def test_lists_of_other_priorities_count(url: str) -> None:
 
 
 def test_what_is_taken_and_not_acknowledged(url: str) -> None:
-    RedisPublisher(url).publish("storage.write", "x", b"{}", tries=1, expires=None)
+    RedisPublisher(url).publish("storage.write", "x", b"{}", headers={}, expires=None)
     with Connection(url) as connection, connection.channel() as channel:
         consumer = connection.Consumer(Queue("storage.write"), channel=channel, accept=["json"])
         taken: list[Any] = []
@@ -114,7 +114,7 @@ def test_other_brokers_tell_the_depth() -> None:
 def _publish(publisher: RedisPublisher, message_id: str) -> None:
     body = codec.encode_message(message_id, [b"{}"])
     task_id = f"{uuid4().hex}.w.{message_id}.1"
-    publisher.publish("storage.write", task_id, body, tries=1, expires=None)
+    publisher.publish("storage.write", task_id, body, headers={}, expires=None)
 
 
 def _id_of(seconds_ago: float) -> str:

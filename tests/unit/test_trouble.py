@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from worker import retry
+from worker.logs_format import LineFormatter
+from worker.logs_masking import describe
 from worker.retry import Trouble, TryAgain, with_retries
 
 
@@ -53,7 +55,7 @@ def test_a_thousand_tries_are_one_line(trouble: Trouble, caplog: pytest.LogCaptu
     for number in range(1000):
         trouble.log(of_server("57P03", f"try {number}"))
     (record,) = caplog.records
-    assert "try 0" in record.getMessage()
+    assert "try 0" in describe(vars(record)["error"])
     assert record.levelno == logging.WARNING
 
 
@@ -77,9 +79,10 @@ def test_each_kind_is_said_by_itself(trouble: Trouble, caplog: pytest.LogCapture
 
 def test_what_was_written_is_not_told(trouble: Trouble, caplog: pytest.LogCaptureFixture) -> None:
     trouble.log(of_server("57P03", "the server is starting up\n"))
-    assert caplog.messages == [
-        "trouble, trying again until it passes: Refused: the server is starting up"
-    ]
+    (record,) = caplog.records
+    line = LineFormatter("console").format(record)
+    assert line.endswith("error='Refused: state 57P03: the server is starting up'")
+    assert "secret" not in line
 
 
 def test_a_caller_learns_of_trouble_once_and_before_it_ends(

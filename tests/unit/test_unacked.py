@@ -7,9 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from kombu import Connection
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from api_client.contract import codec
+from tests.support.items import body, create, encoded, item, message
+from worker.broker import harden
 from worker.embedded.valkey import EmbeddedValkey
 from worker.unacked import Unacked
 
@@ -114,3 +118,15 @@ def test_it_needs_a_server_that_answers() -> None:
     with pytest.raises(RedisError) as refused:
         nowhere.settle()
     assert not isinstance(refused.value, ResponseError)
+
+
+def test_what_is_acknowledged_is_let_go(recorder: Recorder, own_server: EmbeddedValkey) -> None:
+    harden()
+    with Connection(own_server.url) as connection:
+        channel: Any = connection.default_channel
+        for number in range(5):
+            good = item(body(message(create(f"s{number}"))))
+            recorder.redis.lpush(codec.WRITE_QUEUE, encoded(good))
+            channel.basic_get(codec.WRITE_QUEUE).ack()
+            # The last one goes when the next comes.
+            assert len(channel.qos._delivered) == 1

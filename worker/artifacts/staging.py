@@ -68,4 +68,4 @@ class RedisStaging:
                 self._redis.unlink(*keys[start : start + _KEYS_AT_ONCE])
         except RedisError as error:
             # The save is committed already, and staged bytes expire by themselves.
-            log.warning("staged bytes could not be removed: %s", error)
+            log.warning("staged bytes could not be removed", extra={"error": error})

@@ -14,8 +14,11 @@ from worker.artifacts.blobs import open_blob_store
 from worker.cli.output import Exit, errors_explained, fail, load_settings
 from worker.cli.safety import check_safety
 from worker.database import Database
+from worker.logs import configure
+from worker.logs_format import LogFormat
 from worker.migrate import head, revision_of, upgrade
 from worker.settings import Settings
+from worker.tracing_export import check_installed
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,9 @@ def worker(
     ] = None,
     http_host: Annotated[
         str | None,
-        typer.Option(help="At this address (ZDK_HTTP_HOST); 0.0.0.0 for all. [default: 127.0.0.1]"),
+        typer.Option(
+            help="At this address (ZDK_HTTP_HOST); 127.0.0.1 unless given, 0.0.0.0 for all."
+        ),
     ] = None,
     require_safe_broker: Annotated[
         bool,
@@ -45,6 +50,12 @@ def worker(
             "warning (ZDK_REQUIRE_SAFE_BROKER).",
         ),
     ] = False,
+    log_format: Annotated[
+        LogFormat | None,
+        typer.Option(
+            help="Lines for people (console) or JSON documents (json).", envvar="ZDK_LOG_FORMAT"
+        ),
+    ] = None,
 ) -> None:
     """Run a Celery worker with this project's settings.
 
@@ -54,14 +65,18 @@ def worker(
 
     TERM finishes what has begun, within ZDK_SHUTDOWN_GRACE seconds.
 
-    Example: zdk worker --concurrency 4 --loglevel WARNING --http-port 9464
+    Example: zdk worker --concurrency 4 --log-format json --http-port 9464
     """
-    # The tasks, which Celery imports, read their settings from there.
-    for name, given in {"ZDK_HTTP_PORT": http_port, "ZDK_HTTP_HOST": http_host}.items():
-        if given is not None:
-            os.environ[name] = str(given)
+    # The tasks, which Celery imports, and the pool's processes read their settings from there.
+    given = {"ZDK_HTTP_PORT": http_port, "ZDK_HTTP_HOST": http_host, "ZDK_LOG_FORMAT": log_format}
+    for name, value in given.items():
+        if value is not None:
+            os.environ[name] = str(value)
     settings = load_settings()
+    configure(settings.log_format, logging.INFO)
     with errors_explained():
+        if settings.tracing:
+            check_installed()
         open_blob_store(settings.artifacts_url)
         _prepare_schema(settings)
     check_safety(settings, strict=require_safe_broker or settings.require_safe_broker)
@@ -73,7 +88,8 @@ def worker(
     defaults = [name, "--without-gossip", "--without-mingle", "--loglevel=INFO"]
     try:
         # Unlike `worker_main`, this tells whether the worker has failed.
-        code: int | None = app.start(["worker", *defaults, *context.args])
+        # Quiet: its banner is no line of the log.
+        code: int | None = app.start(["--quiet", "worker", *defaults, *context.args])
     except click.ClickException as error:
         # Celery's own complaint about an option.
         error.show()
@@ -91,7 +107,7 @@ def _prepare_schema(settings: Settings) -> None:
         revision = revision_of(database)
     except Unavailable as error:
         # Workers outlive an outage of their database, so one may start during it.
-        log.warning("%s", error)
+        log.warning("the schema could not be looked at", extra={"error": error})
         return
     finally:
         database.close()

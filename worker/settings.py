@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         log_tasks: whether Celery logs each task when it comes and when it ends. For the second line
             it looks through the whole reply, which takes longer than a small task.
         task_events: whether Celery publishes an event when each task comes, begins and ends, for
-            monitors such as Flower. Each is one more message through the broker.
+            monitors such as Flower. They go through the broker.
     """
 
     model_config = SettingsConfigDict(

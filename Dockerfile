@@ -1,7 +1,9 @@
 # syntax=docker/dockerfile:1
 
-# The oldest Python the project supports, and the one the lock files are made for.
-ARG PYTHON=python:3.11-slim-bookworm
+# The oldest Python the project supports, and the one the lock files are made for; security fixes
+# until October 2027. Debian 13 has them until August 2028. For amd64 and arm64:
+#   docker buildx build --platform linux/amd64,linux/arm64 .
+ARG PYTHON=python:3.11-slim-trixie
 
 FROM ${PYTHON} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -15,7 +15,7 @@ SCHEDULES ?= 100000
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate chaos chaos-mutants bench check format lock clean alerts dashboard
+.PHONY: help setup secrets demo test simulate chaos chaos-mutants bench check format lock clean alerts dashboard
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) install --require-hashes --requirement requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
+
+secrets: ## Write random passwords for docker-compose.yml to secrets/; those that exist stay
+	@umask 022; mkdir -p -m 700 secrets; for name in postgres redis grafana; do \
+		test -s secrets/$${name}_password || \
+		$(PYTHON) -c 'import secrets; print(secrets.token_hex(32))' >secrets/$${name}_password; \
+	done
 
 demo: $(READY) ## See real data go through broker, workers and store, with a worker killed half-way
 	@$(BIN)/zdk demo $(DEMO)

@@ -81,7 +81,7 @@ def _delivery(settings: Settings) -> dict[str, object]:
         "worker_prefetch_multiplier": settings.prefetch,
         # Without remote control nobody at the broker can stop or reconfigure a worker.
         "worker_enable_remote_control": False,
-        "worker_send_task_events": False,
+        "worker_send_task_events": settings.task_events,
         # Work on hand after a lost connection is finished; the ledger makes the redelivery
         # of the same message harmless.
         "worker_cancel_long_running_tasks_on_connection_loss": False,

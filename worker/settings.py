@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import EnvSettingsSource
 
 from api_client.contract.limits import GIB, MAX_MESSAGE_AGE_DAYS
 from worker.database import DatabaseOptions
 from worker.logs_format import LogFormat
+from worker.passwords import with_password
+from worker.secret_files import FileSettingsSource
 
 
 class Settings(BaseSettings):
     """Settings by environment variable ``ZDK_<NAME>``; an empty one counts as not set.
 
+    Each can be in a file instead, which ``ZDK_<NAME>_FILE`` names; see `worker.secret_files`.
+
     Attributes:
         broker_url: the Celery broker.
+        broker_password: its password, where ``broker_url`` has none.
         result_url: the Redis that holds results and staged bytes; the broker if not set.
         database_url: PostgreSQL or SQLite; see `worker.database`.
+        database_password: its password, where ``database_url`` has none.
         artifacts_url: the blob store; see `worker.artifacts.blobs`.
         migrate_on_start: whether a worker brings the schema up to date before it starts.
         pool_size: database connections that each process keeps open. One is all that a process
@@ -54,13 +63,23 @@ class Settings(BaseSettings):
             what it is given, or that cannot be asked; see `worker.safety`.
         log_format: ``console``, for people, or ``json``, one document a line.
         tracing: whether to send spans to an OpenTelemetry collector; see `worker.tracing_export`.
+        task_events: whether Celery publishes an event when each task comes, begins and ends, for
+            monitors such as Flower. They go through the broker.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ZDK_", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ZDK_",
+        env_ignore_empty=True,
+        extra="ignore",
+        # An error would show all values, passwords too.
+        hide_input_in_errors=True,
+    )
 
     broker_url: str = "redis://localhost:6379/0"
+    broker_password: SecretStr | None = None
     result_url: str | None = None
     database_url: str = Field(default_factory=lambda: f"sqlite:///{Path('zdk.db').absolute()}")
+    database_password: SecretStr | None = None
     artifacts_url: str = Field(default_factory=lambda: Path("zdk-artifacts").absolute().as_uri())
     migrate_on_start: bool = False
     pool_size: int = Field(default=1, ge=1)
@@ -87,6 +106,28 @@ class Settings(BaseSettings):
     require_safe_broker: bool = False
     log_format: LogFormat = "console"
     tracing: bool = False
+    task_events: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from: the caller, the environment, files that it names."""
+        assert isinstance(env_settings, EnvSettingsSource)
+        return init_settings, env_settings, FileSettingsSource(settings_cls, env_settings)
+
+    @model_validator(mode="after")
+    def _put_passwords_in(self) -> Self:
+        if self.broker_password is not None:
+            self.broker_url = _joined("broker", self.broker_url, self.broker_password)
+        if self.database_password is not None:
+            self.database_url = _joined("database", self.database_url, self.database_password)
+        return self
 
     @property
     def results(self) -> str:
@@ -106,3 +147,12 @@ class Settings(BaseSettings):
             lock_timeout=self.lock_timeout,
             connect_timeout=self.connect_timeout,
         )
+
+
+def _joined(what: str, url: str, password: SecretStr) -> str:
+    try:
+        return with_password(url, password.get_secret_value())
+    except ValueError as error:
+        names = f"ZDK_{what.upper()}_URL and ZDK_{what.upper()}_PASSWORD"
+        message = {"message": f"{names}: {error}"}
+        raise PydanticCustomError("password", "{message}", message) from None

@@ -31,11 +31,13 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(
-            f"ZDK_{'_'.join(map(str, problem['loc'])).upper()}: {problem['msg']}"
-            for problem in error.errors()
-        )
+        problems = "; ".join(_told(problem["loc"], problem["msg"]) for problem in error.errors())
         fail(f"the environment is not right: {problems}", Exit.USAGE)
+
+
+def _told(place: tuple[int | str, ...], message: str) -> str:
+    """The message with the variable's name; one about several settings names them itself."""
+    return f"ZDK_{'_'.join(map(str, place)).upper()}: {message}" if place else message
 
 
 @contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api_client.contract.limits import GIB, MAX_MESSAGE_AGE_DAYS
+from api_client.contract.queues import is_amqp
 from worker.database import DatabaseOptions
 
 
@@ -50,7 +51,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ZDK_", env_ignore_empty=True, extra="ignore")
 
     broker_url: str = "redis://localhost:6379/0"
-    result_url: str | None = None
+    result_url: str | None = Field(default=None, validate_default=True)
     database_url: str = Field(default_factory=lambda: f"sqlite:///{Path('zdk.db').absolute()}")
     artifacts_url: str = Field(default_factory=lambda: Path("zdk-artifacts").absolute().as_uri())
     migrate_on_start: bool = False
@@ -72,6 +73,13 @@ class Settings(BaseSettings):
     result_expires: int = Field(default=3600, gt=0)
     prefetch: int = Field(default=2, ge=1)
     log_tasks: bool = False
+
+    @field_validator("result_url")
+    @classmethod
+    def _results_are_in_redis(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None and is_amqp(info.data["broker_url"]):
+            raise ValueError("give the Redis for results; ZDK_BROKER_URL is a RabbitMQ")
+        return url
 
     @property
     def results(self) -> str:

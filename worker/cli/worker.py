@@ -13,6 +13,7 @@ from worker.artifacts.blobs import open_blob_store
 from worker.cli.output import Exit, errors_explained, fail, load_settings
 from worker.database import Database
 from worker.migrate import head, revision_of, upgrade
+from worker.queues import unacknowledged_too_long
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ def worker(context: typer.Context) -> None:
     with errors_explained():
         open_blob_store(settings.artifacts_url)
         _prepare_schema(settings)
+    if warning := unacknowledged_too_long(settings):
+        log.warning("%s", warning)
     # Imported late, and only after the settings are known to be right: importing the tasks
     # builds the Celery app.
     from worker.tasks import app

@@ -38,6 +38,7 @@ test: $(READY) ## Run all tests, against servers that they start themselves
 
 test-rabbitmq: $(READY) ## Run what is about the broker over RabbitMQ (apt-get install rabbitmq-server)
 	@ZDK_TEST_BROKER=rabbitmq $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup \
+		--timeout 300 \
 		tests/rabbitmq tests/conformance tests/integration/test_poison.py \
 		tests/integration/test_workers_away.py tests/integration/test_shutdown.py \
 		tests/integration/test_trouble.py tests/integration/test_doctor.py $(TESTS)

@@ -15,7 +15,7 @@ SCHEDULES ?= 100000
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup secrets demo test simulate chaos chaos-mutants bench check format lock clean alerts dashboard
+.PHONY: help setup secrets demo test test-rabbitmq simulate chaos chaos-mutants bench check format lock clean alerts dashboard
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,13 @@ demo: $(READY) ## See real data go through broker, workers and store, with a wor
 
 test: $(READY) ## Run all tests, against servers that they start themselves
 	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadgroup $(TESTS)
+
+test-rabbitmq: $(READY) ## Run what is about the broker over RabbitMQ (apt-get install rabbitmq-server)
+	@ZDK_TEST_BROKER=rabbitmq $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup \
+		--timeout 300 \
+		tests/rabbitmq tests/conformance tests/integration/test_poison.py \
+		tests/integration/test_workers_away.py tests/integration/test_shutdown.py \
+		tests/integration/test_trouble.py tests/integration/test_doctor.py $(TESTS)
 
 simulate: $(READY) ## Run simulated schedules: SCHEDULES=100000, or REPLAY=<hex> for one of them
 	@ZDK_SCHEDULES=$(SCHEDULES) ZDK_REPLAY=$(REPLAY) $(BIN)/python -m pytest --quiet \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from _pytest.nodeid import NodeId
 
 from tests.support.postgres import PostgresServer
+from tests.support.rabbitmq import RabbitMQMissing, RabbitMQServer, find_programs
 from tests.support.workers import Stack, WorkerProcess
 from worker.database import Database, DatabaseOptions
 from worker.embedded.valkey import EmbeddedValkey
@@ -18,15 +20,39 @@ from worker.migrate import upgrade
 
 _DATABASES = ("sqlite_memory", "sqlite_file", "postgresql")
 _REDIS_SERVER = shutil.which("redis-server")
-#: Where clients and workers meet: in one process, at our Valkey, at this system's Redis.
-_TRANSPORTS = ("local", "celery") if _REDIS_SERVER is None else ("local", "celery", "celery_redis")
+#: Whether everything shall go through RabbitMQ, as `make test-rabbitmq` has it.
+_RABBITMQ = os.environ.get("ZDK_TEST_BROKER") == "rabbitmq"
+
+
+#: Tests that need it are not even collected elsewhere.
+collect_ignore = [] if _RABBITMQ else ["rabbitmq"]
+
+
+def _transports() -> Iterator[str]:
+    """Where clients and workers meet: in one process, at our Valkey, at this system's Redis."""
+    if _RABBITMQ:
+        yield "celery_rabbitmq"
+        return
+    yield from ("local", "celery")
+    if _REDIS_SERVER is not None:
+        yield "celery_redis"
+
 
 #: All combinations, by name: database, transport.
-STACKS = tuple(f"{database}-{transport}" for transport in _TRANSPORTS for database in _DATABASES)
+STACKS = tuple(f"{database}-{transport}" for transport in _transports() for database in _DATABASES)
 #: Those with a broker, which anybody can publish to.
 BROKER_STACKS = tuple(name for name in STACKS if not name.endswith("-local"))
 #: Those whose blobs are files.
 FILE_STACKS = tuple(name for name in STACKS if not name.startswith("sqlite_memory"))
+
+
+def pytest_configure() -> None:
+    """Say at once what is missing."""
+    if _RABBITMQ:
+        try:
+            find_programs()
+        except RabbitMQMissing as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +79,17 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedV
         yield server
 
 
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer | None]:
+    """This system's RabbitMQ, if everything shall go through it; make a virtual host of your own
+    in it."""
+    if not _RABBITMQ:
+        yield None
+        return
+    with RabbitMQServer(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
 @pytest.fixture(scope="session", params=STACKS)
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -69,12 +106,17 @@ def stack(
     )
     try:
         if transport != "local":
-            broker = "valkey_server" if transport == "celery" else "redis_server"
+            broker = "redis_server" if transport == "celery_redis" else "valkey_server"
             server: EmbeddedValkey = request.getfixturevalue(broker)
             made.broker_url = f"{server.url.removesuffix('/0')}/{_DATABASES.index(database)}"
+            rabbitmq: RabbitMQServer | None = request.getfixturevalue("rabbitmq")
+            if rabbitmq is not None:
+                made.result_url = made.broker_url
+                made.broker_url = rabbitmq.add_virtual_host(request.param)
             made.worker = WorkerProcess(
                 folder,
                 broker_url=made.broker_url,
+                result_url=made.result_url,
                 database_url=made.database_url,
                 artifacts_url=made.artifacts_url,
                 # Only one process can hold a store in memory.

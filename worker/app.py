@@ -7,11 +7,12 @@ import logging
 import msgspec
 from celery import Celery
 from celery.exceptions import Reject
-from kombu import Exchange, Queue
 from kombu.serialization import register
 
 from api_client.contract import codec
+from api_client.contract.queues import is_amqp
 from worker.broker import harden
+from worker.declared_queues import make_queues
 from worker.settings import Settings
 
 #: Seconds; without them a silent broker is waited for without end (celery issue 4296).
@@ -60,9 +61,8 @@ def _remove_builtin_tasks(app: Celery) -> None:
 
 
 def _delivery(settings: Settings) -> dict[str, object]:
-    queues = (codec.WRITE_QUEUE, codec.READ_QUEUE)
     return {
-        "task_queues": tuple(Queue(name, Exchange(name), routing_key=name) for name in queues),
+        "task_queues": make_queues(settings.broker_url),
         "task_default_queue": codec.WRITE_QUEUE,
         "task_routes": {
             codec.WRITE_TASK: {"queue": codec.WRITE_QUEUE},
@@ -100,8 +100,14 @@ def _connections(settings: Settings) -> dict[str, object]:
             "unacked_restore_throttle": 1,
             "health_check_interval": 25,
         }
+    if is_amqp(settings.broker_url):
+        # What the doctor sends must have been taken.
+        transport = {"confirm_publish": True}
     return {
         "broker_transport_options": transport,
+        # Seconds between signs of life, of which two may be missing; RabbitMQ then delivers again
+        # what a worker had, and the worker connects again. By default two minutes.
+        "broker_heartbeat": 20,
         "broker_connection_retry_on_startup": True,
         # A worker outlives any outage of the broker; by default it stops after 100 tries.
         "broker_connection_max_retries": None,

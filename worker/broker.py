@@ -206,6 +206,8 @@ def harden() -> None:
     # The table that URL schemes are looked up in; there is no other way to replace a transport
     # without inventing a scheme.
     TRANSPORT_ALIASES.update(redis=plain, rediss=plain, sentinel=behind_sentinel)
+    bounded = "worker.rabbitmq:Transport"
+    TRANSPORT_ALIASES.update(amqp=bounded, pyamqp=bounded, amqps="worker.rabbitmq:SSLTransport")
     # kombu then notes an error in the message, which goes the way of the undecodable.
     decoders: dict[str, Any] = vars(kombu.compression)["_decoders"]
     decoders.clear()

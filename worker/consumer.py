@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer
 from kombu import Message
@@ -16,6 +16,9 @@ from worker.gathering import Gathering, comes_again, may_gather
 
 log = logging.getLogger(__name__)
 
+#: Celery would declare 28 queues and as many exchanges for messages with a countdown wherever it
+#: finds a quorum queue. The gate refuses such messages.
+_DELAYED_DELIVERY = "celery.worker.consumer.delayed_delivery:DelayedDelivery"
 _CLOSE_TRIES = 20
 _CLOSE_PAUSE = 0.1
 
@@ -26,6 +29,13 @@ class GuardedConsumer(Consumer):
     A refused message stays unacknowledged until its dead letter is committed: it is rewritten
     in place, and goes through the pool like any other.
     """
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc,valid-type]
+        """Celery's, without what is of no use here."""
+
+        default_steps: ClassVar[list[str]] = [
+            step for step in Consumer.Blueprint.default_steps if step != _DELAYED_DELIVERY
+        ]
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Message], None]:
         """The function that takes each message, from a new connection."""

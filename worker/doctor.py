@@ -10,11 +10,13 @@ from celery import Celery
 from redis import Redis
 from sqlalchemy import text
 
+from api_client.contract.queues import is_amqp
 from api_client.contract.records import new_id
 from worker.app import make_app
 from worker.artifacts.blobs import open_blob_store
 from worker.connections import taken_and_most
 from worker.database import Database
+from worker.declared_queues import unacknowledged_too_long
 from worker.migrate import head, revision_of
 from worker.roundtrip import round_trip
 from worker.safety import check as safety
@@ -118,7 +120,7 @@ def _checks(settings: Settings, timeout: float) -> list[_Check]:
     return [
         _Check(
             "broker",
-            lambda: _broker(app),
+            lambda: _broker(app, settings),
             "start the broker, or correct ZDK_BROKER_URL; for a trial, zdk up starts one",
         ),
         _Check(
@@ -157,10 +159,15 @@ def _checks(settings: Settings, timeout: float) -> list[_Check]:
     ]
 
 
-def _broker(app: Celery) -> str:
+def _broker(app: Celery, settings: Settings) -> str:
     with app.connection_for_write(connect_timeout=_CONNECT_SECONDS) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=_CONNECT_SECONDS)
-        return str(connection.as_uri())
+        if is_amqp(settings.broker_url):
+            # What a worker would find only once it starts, such as a queue of another type.
+            for queue in app.amqp.queues.values():
+                queue(connection.default_channel).declare()
+        warning = unacknowledged_too_long(settings)
+        return "; ".join(filter(None, (str(connection.as_uri()), warning)))
 
 
 def _results(url: str) -> str:

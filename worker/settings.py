@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
 from api_client.contract.limits import GIB, MAX_MESSAGE_AGE_DAYS
+from api_client.contract.queues import is_amqp
 from worker.database import DatabaseOptions
 from worker.logs_format import LogFormat
 from worker.passwords import with_password
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
 
     broker_url: str = "redis://localhost:6379/0"
     broker_password: SecretStr | None = None
-    result_url: str | None = None
+    result_url: str | None = Field(default=None, validate_default=True)
     database_url: str = Field(default_factory=lambda: f"sqlite:///{Path('zdk.db').absolute()}")
     database_password: SecretStr | None = None
     artifacts_url: str = Field(default_factory=lambda: Path("zdk-artifacts").absolute().as_uri())
@@ -128,6 +129,13 @@ class Settings(BaseSettings):
         if self.database_password is not None:
             self.database_url = _joined("database", self.database_url, self.database_password)
         return self
+
+    @field_validator("result_url")
+    @classmethod
+    def _results_are_in_redis(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None and is_amqp(info.data["broker_url"]):
+            raise ValueError("give the Redis for results; ZDK_BROKER_URL is a RabbitMQ")
+        return url
 
     @property
     def results(self) -> str:

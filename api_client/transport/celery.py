@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from api_client.contract import codec
 from api_client.contract.errors import StorageError, Unavailable
 from api_client.contract.outcomes import QueryReply, WriteReply
+from api_client.contract.queues import is_amqp
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
 from api_client.transport.publishers import SOCKET_OPTIONS, Publisher, RedisPublisher
 from api_client.transport.questions import Questions
@@ -147,7 +148,11 @@ class CeleryTransport:
 def _publisher(broker_url: str) -> Publisher:
     if broker_url.startswith(("redis://", "rediss://")):
         return RedisPublisher(broker_url)
-    # Imported late: it takes longer than all the rest of the client.
+    # Imported late: these take longer than all the rest of the client.
+    if is_amqp(broker_url):
+        from api_client.transport.amqp_publisher import AmqpPublisher
+
+        return AmqpPublisher(broker_url)
     from api_client.transport.celery_publisher import CeleryPublisher
 
     return CeleryPublisher(broker_url)

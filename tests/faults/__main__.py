@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.faults.attack import FAULTS
+from tests.faults.attack import BROKERS
 from tests.faults.catalogue import choose
 from tests.faults.place import SiteOptions
 from tests.faults.report import show
@@ -29,8 +29,8 @@ def main() -> None:
     options = _options()
     console = Console()
     if options.list_faults:
-        for name in sorted(FAULTS):
-            print(name)
+        for fault in choose(broker=options.broker):
+            print(fault.name)
         return
     folder = Path(tempfile.mkdtemp(prefix="zdk-chaos-"))
     folder.chmod(0o755)
@@ -40,6 +40,7 @@ def main() -> None:
         workers=options.workers,
         clients=options.clients,
         rate=options.rate,
+        broker=options.broker,
     )
     result = run(
         folder,
@@ -88,6 +89,8 @@ def _command(options: argparse.Namespace) -> str:
     words = [f"--seed {options.seed}", f"--minutes {options.minutes:g}"]
     words += [f"--workers {options.workers}", f"--clients {options.clients}"]
     words += [f"--rate {options.rate:g}", f"--pause {options.pause:g}"]
+    if options.broker != "redis":
+        words.append(f"--broker {options.broker}")
     if options.faults:
         words.append(f"--faults {options.faults}")
     return f'make chaos CHAOS="{" ".join(words)}"'
@@ -98,6 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--minutes", type=float, default=2.0, help="of attack; more to drain")
     parser.add_argument("--faults", default="", help="names, separated by commas; default: all")
+    parser.add_argument("--broker", choices=BROKERS, default="redis")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--clients", type=int, default=2)
     parser.add_argument("--rate", type=float, default=150.0, help="operations/s of each client")
@@ -107,7 +111,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--list-faults", action="store_true")
     options = parser.parse_args()
     try:
-        options.chosen = choose(options.faults)
+        options.chosen = choose(options.faults, options.broker)
     except ValueError as error:
         parser.error(str(error))
     return options

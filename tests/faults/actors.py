@@ -48,6 +48,7 @@ class ChaosWorker(Supervised):
             **self._place.environment,
             **_WORKER_SETTINGS,
             "ZDK_BROKER_URL": self._place.url_for_workers,
+            "ZDK_RESULT_URL": self._place.results_for_workers,
             "ZDK_DATABASE_URL": self._place.database_url,
             "ZDK_ARTIFACTS_URL": self._place.artifacts.as_uri(),
             patches.NAME_VARIABLE: self.name,
@@ -102,6 +103,7 @@ class ChaosClient(Supervised):
             "mix": self._place.options.mix,
             "rate": str(self._place.options.rate),
             "broker": self._place.url_for_clients,
+            "results": self._place.results_for_clients,
             # Large bytes go both ways: through Redis, and straight into the blob store.
             "artifacts": self._place.artifacts.as_uri() if self._reaches_blobs else "",
             "outbox": str(self._place.folder / f"{self.name}.outbox"),

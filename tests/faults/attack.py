@@ -12,6 +12,9 @@ from tests.faults.site import Site
 Steps = Generator[float, None, None]
 Attack = Callable[[Site], Steps]
 
+#: What can carry the messages.
+BROKERS = ("redis", "rabbitmq")
+
 _POLL_SECONDS = 0.05
 
 
@@ -28,23 +31,27 @@ class Fault:
         target: what it hurts; at most one fault hurts the same thing at a time.
         attack: does it.
         alone: whether nothing else may go wrong meanwhile.
+        brokers: those with which there is such a fault.
     """
 
     name: str
     target: str
     attack: Attack
     alone: bool = False
+    brokers: tuple[str, ...] = BROKERS
 
 
 #: All kinds of faults by name.
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(name: str, target: str, *, alone: bool = False) -> Callable[[Attack], Attack]:
+def fault(
+    name: str, target: str, *, alone: bool = False, brokers: tuple[str, ...] = BROKERS
+) -> Callable[[Attack], Attack]:
     """Register the decorated generator function as a fault."""
 
     def register(attack: Attack) -> Attack:
-        FAULTS[name] = Fault(name, target, attack, alone)
+        FAULTS[name] = Fault(name, target, attack, alone, brokers)
         return attack
 
     return register

@@ -1,4 +1,4 @@
-"""Faults of the broker and of the way to it."""
+"""Faults of Redis, the broker or beside a RabbitMQ the results, and of the ways to the broker."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _LETTER_SECONDS = 6.0
 _MOST_SAMPLES = 2000
 
 
-@fault("duplicate-queue", "queue")
+@fault("duplicate-queue", "queue", brokers=("redis",))
 def duplicate_queue(site: Site) -> Steps:
     """Every message on the queue and in work is put there again, with some that are long done."""
     with contextlib.closing(site.redis()) as redis:
@@ -36,7 +36,7 @@ def duplicate_queue(site: Site) -> Steps:
         redis.lpush(_QUEUE, *found, *old)
 
 
-@fault("shuffle-queue", "queue")
+@fault("shuffle-queue", "queue", brokers=("redis",))
 def shuffle_queue(site: Site) -> Steps:
     """The messages on the queue change places; some are put in front that are long done."""
     with contextlib.closing(site.redis()) as redis:
@@ -49,7 +49,7 @@ def shuffle_queue(site: Site) -> Steps:
             yield 0.02
 
 
-@fault("garbage", "queue", alone=True)
+@fault("garbage", "queue", alone=True, brokers=("redis",))
 def garbage(site: Site) -> Steps:
     """Things on the queue that are no messages of ours; each must become a dead letter."""
     kinds = list(KINDS)

@@ -8,7 +8,7 @@ import signal
 from functools import partial
 
 from tests.faults.actors import ChaosWorker
-from tests.faults.attack import FAULTS, Fault, NotHit, Steps, fault, until
+from tests.faults.attack import BROKERS, FAULTS, Fault, NotHit, Steps, fault, until
 from tests.faults.patches import POINTS
 from tests.faults.processes import pause_processes
 from tests.faults.site import Site
@@ -69,7 +69,13 @@ def _kill_at(point: str, site: Site) -> Steps:
 
 
 for _point in POINTS:
-    FAULTS[f"kill-{_point}"] = Fault(f"kill-{_point}", "worker", partial(_kill_at, _point))
+    FAULTS[f"kill-{_point}"] = Fault(
+        f"kill-{_point}",
+        "worker",
+        partial(_kill_at, _point),
+        # RabbitMQ keeps its own record of what it has delivered.
+        brokers=("redis",) if _point == "after-record" else BROKERS,
+    )
 
 
 @fault("rolling-restart", "worker")

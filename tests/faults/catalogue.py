@@ -7,6 +7,7 @@ from tests.faults import (
     attacks_on_clients,
     attacks_on_database,
     attacks_on_queue,
+    attacks_on_rabbitmq,
     attacks_on_workers,
 )
 from tests.faults.attack import FAULTS, Fault
@@ -18,18 +19,20 @@ _MODULES = (
     attacks_on_clients,
     attacks_on_database,
     attacks_on_queue,
+    attacks_on_rabbitmq,
     attacks_on_workers,
 )
 
 
-def choose(names: str = "") -> list[Fault]:
-    """The faults of comma-separated names; all if there are none.
+def choose(names: str = "", broker: str = "redis") -> list[Fault]:
+    """The faults of comma-separated names; all that there are with this broker, if none are named.
 
     Raises:
-        ValueError: there is no fault of that name.
+        ValueError: there is no fault of that name with this broker.
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
+    possible = {name for name, fault in FAULTS.items() if broker in fault.brokers}
     for name in wanted:
-        if name not in FAULTS:
-            raise ValueError(f"there is no fault {name!r}; --list-faults names all")
-    return [FAULTS[name] for name in wanted or sorted(FAULTS)]
+        if name not in possible:
+            raise ValueError(f"there is no fault {name!r} with {broker}; --list-faults names all")
+    return [FAULTS[name] for name in wanted or sorted(possible)]

@@ -25,7 +25,7 @@ def main() -> None:
     history = HistoryWriter(arguments.history)
     history.now([Line(what="begin", id=arguments.name)])
     workload = Workload(arguments.name, arguments.life, arguments.seed, MIXES[arguments.mix])
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"result_url": arguments.results}
     if arguments.artifacts:
         options["artifacts_url"] = arguments.artifacts
     client = StorageClient(arguments.broker, arguments.outbox, **options)
@@ -56,6 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mix", choices=MIXES, required=True)
     parser.add_argument("--rate", type=float, required=True, help="operations a second")
     parser.add_argument("--broker", required=True)
+    parser.add_argument("--results", required=True)
     parser.add_argument("--artifacts", default="", help="the blob store, if within reach")
     parser.add_argument("--outbox", type=Path, required=True)
     parser.add_argument("--history", type=Path, required=True)

@@ -54,6 +54,7 @@ def _die_if_ordered(orders: Orders, order: str, point: str) -> None:
 
 
 def _install_points(reached: Callable[[str], None]) -> None:
+    import amqp
     from celery.worker.request import Request
     from kombu.transport import virtual
     from sqlalchemy.engine.default import DefaultDialect
@@ -61,6 +62,7 @@ def _install_points(reached: Callable[[str], None]) -> None:
     from worker.unacked import Unacked
 
     _around(virtual.Transport, "_deliver", before=lambda: reached("after-pop"))
+    _around(amqp.Channel, "_on_basic_deliver", before=lambda: reached("after-pop"))
     _around(Unacked, "flush", after=lambda: reached("after-record"))
     _around(
         DefaultDialect,

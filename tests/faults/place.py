@@ -22,6 +22,7 @@ class SiteOptions:
         mix: which operations; see `tests.faults.workload`.
         drain: seconds that clients get to drain.
         mutant: the protection that is switched off, if any.
+        broker: ``redis``, or ``rabbitmq`` with results in Redis.
     """
 
     seed: int = 1
@@ -33,6 +34,7 @@ class SiteOptions:
     mix: str = "all"
     drain: float = 60.0
     mutant: str = ""
+    broker: str = "redis"
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Place:
         options: the stack's size.
         database_url: the database.
         url_for_clients, url_for_workers: the broker, through a proxy for each.
+        results_for_clients, results_for_workers: the Redis with results, likewise.
     """
 
     folder: Path
@@ -51,6 +54,8 @@ class Place:
     database_url: str = ""
     url_for_clients: str = ""
     url_for_workers: str = ""
+    results_for_clients: str = ""
+    results_for_workers: str = ""
 
     @property
     def artifacts(self) -> Path:

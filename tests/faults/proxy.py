@@ -16,6 +16,32 @@ _END_SECONDS = 2.0
 _PIECE = 64 * 1024
 
 
+class Proxies:
+    """Several that do the same.
+
+    Parameters:
+        proxies: which have been started.
+    """
+
+    def __init__(self, *proxies: Proxy):
+        self._proxies = proxies
+
+    def blackhole(self) -> None:
+        """See `Proxy.blackhole`."""
+        for proxy in self._proxies:
+            proxy.blackhole()
+
+    def forward(self) -> None:
+        """See `Proxy.forward`."""
+        for proxy in self._proxies:
+            proxy.forward()
+
+    def cut(self) -> None:
+        """See `Proxy.cut`."""
+        for proxy in self._proxies:
+            proxy.cut()
+
+
 class Proxy:
     """Forwards a port of its own to another one, from a thread of its own.
 

@@ -19,8 +19,10 @@ from tests.faults.garbage import Garbage
 from tests.faults.orders import STOP, Orders
 from tests.faults.place import Place, SiteOptions
 from tests.faults.processes import Supervised
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Proxies, Proxy
 from tests.support.postgres import PostgresServer
+from tests.support.queues import Queues, RabbitMQQueues, RedisQueues
+from tests.support.rabbitmq import RabbitMQServer
 from worker.database import Database, DatabaseOptions
 from worker.embedded.server import LOOPBACK
 from worker.embedded.valkey import EmbeddedValkey
@@ -31,6 +33,7 @@ _CONNECTIONS = 40
 #: Seconds that a drained client may take to end.
 _END_SECONDS = 20.0
 _POLL_SECONDS = 0.05
+_QUEUES = ("storage.write", "storage.read")
 #: Seconds for which there must be nothing to do.
 _QUIET_SECONDS = 1.0
 
@@ -51,6 +54,9 @@ class Site:
             folder / "postgres", settings={"max_connections": str(_CONNECTIONS)}
         )
         self.valkey = EmbeddedValkey(folder / "valkey")
+        self.rabbitmq = (
+            RabbitMQServer(folder / "rabbitmq") if options.broker == "rabbitmq" else None
+        )
         self.workers = [ChaosWorker(self.place, f"w{n}") for n in range(options.workers)]
         self.clients = [ChaosClient(self.place, f"c{n}") for n in range(options.clients)]
         self.publishers = [PlainClient(self.place, f"p{n}") for n in range(options.publishers)]
@@ -95,7 +101,8 @@ class Site:
             process.supervise()
 
     def redis(self) -> Redis:
-        """A connection to the broker that no fault touches; the caller closes it."""
+        """A connection to the broker, or beside a RabbitMQ to the results, that no fault touches;
+        the caller closes it."""
         return Redis.from_url(self.valkey.url, socket_timeout=5.0, socket_connect_timeout=2.0)
 
     def connect(self) -> PgConnection:
@@ -133,21 +140,26 @@ class Site:
     def quiet(self, seconds: float) -> bool:
         """Wait until the workers have taken all there is, late copies too."""
         deadline = time.monotonic() + seconds
-        with contextlib.closing(self.redis()) as redis:
+        if self.rabbitmq is None:
             # What the visibility timeout would bring back later shall do its harm before the audit.
-            put_back(redis)
-            since = time.monotonic()
-            while time.monotonic() < deadline:
-                left = redis.llen("storage.write") + redis.llen("storage.read")
-                if left + redis.hlen("unacked"):
-                    since = time.monotonic()
-                # What is just being popped, or was put back while it is being worked on, is in
-                # neither place for a moment.
-                elif time.monotonic() - since > _QUIET_SECONDS:
-                    return True
-                self.supervise()
-                time.sleep(_POLL_SECONDS)
+            with contextlib.closing(self.redis()) as redis:
+                put_back(redis)
+        since = time.monotonic()
+        while time.monotonic() < deadline:
+            if any(map(sum, map(self._queues().counts, _QUEUES))):
+                since = time.monotonic()
+            # What is just being popped, or was put back while it is being worked on, is in
+            # neither place for a moment.
+            elif time.monotonic() - since > _QUIET_SECONDS:
+                return True
+            self.supervise()
+            time.sleep(_POLL_SECONDS)
         return False
+
+    def _queues(self) -> Queues:
+        if self.rabbitmq is not None:
+            return RabbitMQQueues(self.rabbitmq, "/")
+        return RedisQueues(self.valkey.url)
 
     def _start(self) -> None:
         self._ending.callback(self.postgres.stop)
@@ -159,13 +171,29 @@ class Site:
         self.place.database_url = url
         self._ending.callback(self.valkey.stop)
         self.valkey.start()
-        self.to_clients = self._ending.enter_context(Proxy(self.valkey.port))
-        self.to_workers = self._ending.enter_context(Proxy(self.valkey.port))
-        self.place.url_for_clients = f"redis://{LOOPBACK}:{self.to_clients.port}/0"
-        self.place.url_for_workers = f"redis://{LOOPBACK}:{self.to_workers.port}/0"
+        to_clients, to_workers = self._proxy(self.valkey.port), self._proxy(self.valkey.port)
+        self.to_clients, self.to_workers = Proxies(to_clients), Proxies(to_workers)
+        self.place.results_for_clients = f"redis://{LOOPBACK}:{to_clients.port}/0"
+        self.place.results_for_workers = f"redis://{LOOPBACK}:{to_workers.port}/0"
+        self.place.url_for_clients = self.place.results_for_clients
+        self.place.url_for_workers = self.place.results_for_workers
+        if self.rabbitmq is not None:
+            self._start_rabbitmq(self.rabbitmq, to_clients, to_workers)
         for worker in self.workers:
             worker.start_ready()
         self.supervise()
+
+    def _start_rabbitmq(self, server: RabbitMQServer, *beside: Proxy) -> None:
+        """Start it, with ways of its own that are harmed together with those to the results."""
+        self._ending.enter_context(server)
+        to_clients, to_workers = self._proxy(server.port), self._proxy(server.port)
+        self.to_clients = Proxies(beside[0], to_clients)
+        self.to_workers = Proxies(beside[1], to_workers)
+        self.place.url_for_clients = server.url(port=to_clients.port)
+        self.place.url_for_workers = server.url(port=to_workers.port)
+
+    def _proxy(self, port: int) -> Proxy:
+        return self._ending.enter_context(Proxy(port))
 
 
 def put_back(redis: Redis) -> None:

@@ -89,7 +89,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
         open_site(folder, f"sqlite:///{folder / 'zdk.db'}") as site,
         site.worker() as worker,
         Redis.from_url(site.broker_url) as redis,
-        StorageClient(site.broker_url) as client,
+        site.client() as client,
         Celery("plain", broker=site.broker_url, backend=site.broker_url) as plain,
     ):
         client.sessions.create(KEY).result(timeout=60)

@@ -52,7 +52,7 @@ def test_round_trip_can_be_left_out(site: Site) -> None:
 
 
 def test_broker_down(site: Site) -> None:
-    site.environment["ZDK_RESULT_URL"] = site.broker_url
+    site.environment.setdefault("ZDK_RESULT_URL", site.broker_url)
     site.environment["ZDK_BROKER_URL"] = f"redis://127.0.0.1:{free_port()}/0"
     findings = examine(site, code=5)
     assert failed(findings) == ["broker"]

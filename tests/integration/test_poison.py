@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from celery import Celery
-from redis import Redis
 
 from api_client import Event, SessionKey, StorageClient, Unavailable
 from api_client.contract import codec
@@ -18,7 +16,6 @@ from api_client.receipts import Receipt
 from tests.integration.conftest import Site
 from tests.support import items
 from tests.support.deadly import APP, HANGS, KILLS, TALLY_VARIABLE
-from tests.support.processes import wait_for_end
 from tests.support.stores import contents, letters, open_store
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -54,9 +51,8 @@ def test_it_is_given_up_after_five_tries_and_others_work_meanwhile(
     query = {"version": 1, "query": {"op": "session.list", "app": KILLS}}
     with (
         deadly_worker(site) as worker,
-        Celery("plain", broker=site.broker_url, backend=site.broker_url) as plain,
-        Redis.from_url(site.broker_url) as redis,
-        StorageClient(site.broker_url) as client,
+        site.plain() as plain,
+        site.client() as client,
     ):
         pid = worker.pid
         client.sessions.create(GOOD).result(timeout=60)
@@ -83,8 +79,8 @@ def test_it_is_given_up_after_five_tries_and_others_work_meanwhile(
         wait_until(lambda: tally() == 6, "the query has killed")
         for _ in range(10):
             append(client, GOOD, "after").result(timeout=60)
-        wait_until(lambda: not redis.hlen("unacked"), "all is acknowledged")
-        assert redis.llen(codec.READ_QUEUE) == 0
+        for queue in (codec.WRITE_QUEUE, codec.READ_QUEUE):
+            wait_until(lambda name=queue: site.queues.counts(name) == (0, 0), "all is acknowledged")  # type: ignore[misc]
         assert tally() == 6
 
 
@@ -98,7 +94,7 @@ def test_one_that_hangs_is_given_up_too(
     # back, and counts only then.
     with (
         deadly_worker(site, concurrency=1, ZDK_TIME_LIMIT="1", ZDK_MAX_TRIES="1"),
-        StorageClient(site.broker_url) as client,
+        site.client() as client,
     ):
         client.sessions.create(DEADLY).result(timeout=60)
         with pytest.raises(Unavailable, match="killed its worker"):
@@ -114,17 +110,17 @@ def test_one_that_kills_whole_workers_is_given_up_over_restarts(
     impatient = partial(ScheduleOptions, resend_after=0.2, resend_at_most=0.5)
     monkeypatch.setattr("api_client.client.ScheduleOptions", impatient)
     worker = deadly_worker(site, pool="solo", ZDK_MAX_TRIES="3")
-    with StorageClient(site.broker_url) as client:
+    with site.client() as client:
         worker.start()
         client.sessions.create(DEADLY).result(timeout=60)
         deadly = append(client, DEADLY, KILLS)
         # when workers are started again and again,
-        while tally() < 3:
-            if worker.running:
-                wait_for_end([worker.pid], timeout=30)
+        while not deadly.done():
+            wait_until(lambda: deadly.done() or not worker.running, "given up or killed")
             # It may be killed before it says that it is ready.
             with contextlib.suppress(EmbeddedStartFailed):
-                worker.start()
+                if not worker.running:
+                    worker.start()
         # then the fourth survives, also all copies that are still on their way.
         with pytest.raises(Unavailable, match="killed its worker"):
             deadly.result(timeout=60)

@@ -12,7 +12,6 @@ from functools import partial
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
 import pytest
-from redis import Redis
 
 from api_client import Event, SessionKey, StorageClient
 from api_client.contract import codec
@@ -54,10 +53,12 @@ class Blocked:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.worker.pid, number)
 
-    def queued(self) -> tuple[int, int]:
-        """How many messages wait, and how many are in somebody's hands."""
-        with Redis.from_url(self.site.broker_url) as redis:
-            return redis.llen(codec.WRITE_QUEUE), redis.hlen("unacked")
+    def wait_for_queued(self, waiting: int) -> None:
+        """Wait until so many messages wait, and none is in anybody's hands."""
+        wait_until(
+            lambda: self.site.queues.counts(codec.WRITE_QUEUE) == (waiting, 0),
+            f"{waiting} messages wait, and none is unacknowledged",
+        )
 
     def contents(self) -> list[object]:
         store = open_store(self.site.environment["ZDK_DATABASE_URL"])
@@ -72,7 +73,7 @@ def blocked(site: Site, grace: float) -> Iterator[Blocked]:
     """A worker that has begun an append and cannot finish it."""
     url = site.environment["ZDK_DATABASE_URL"]
     worker = site.worker(ZDK_SHUTDOWN_GRACE=str(grace), ZDK_LOCK_TIMEOUT="60")
-    with StorageClient(site.broker_url) as client, ExitStack() as lock:
+    with site.client() as client, ExitStack() as lock:
         worker.start()
         try:
             client.sessions.create(KEY).result(timeout=60)
@@ -100,7 +101,7 @@ class TestOneWorker:
             assert found.worker.wait(timeout=30) == 0
             wait_for_end(found.processes, timeout=10)
             assert found.client.flush(timeout=10) == 0
-            assert found.queued() == (0, 0)
+            found.wait_for_queued(0)
             assert found.contents() == [1]
 
     def test_what_does_not_end_in_time_is_handed_back(self, postgres_site: Site) -> None:
@@ -108,12 +109,12 @@ class TestOneWorker:
             found.signal(signal.SIGTERM)
             found.worker.wait(timeout=1 + LAST_SECONDS + MARGIN)
             wait_for_end(found.processes, timeout=10)
-            assert found.queued() == (1, 0)
+            found.wait_for_queued(1)
             found.release()
             with postgres_site.worker("second"):
                 assert found.client.flush(timeout=60) == 0
                 assert found.contents() == [1]
-                wait_until(lambda: found.queued() == (0, 0), "all is acknowledged")
+                found.wait_for_queued(0)
 
     def test_quit_lets_finish_what_ends_in_time(self, postgres_site: Site) -> None:
         with blocked(postgres_site, grace=2) as found:
@@ -152,7 +153,7 @@ def test_a_rolling_restart_under_load_loses_nothing(postgres_site: Site) -> None
         return min(sent.values()) > begun + 10
 
     try:
-        with StorageClient(postgres_site.broker_url) as client:
+        with postgres_site.client() as client:
             for key in keys:
                 client.sessions.create(key)
             threads = [threading.Thread(target=load, args=(client, key)) for key in keys]

@@ -17,6 +17,7 @@ from api_client.contract import codec
 from tests.integration.conftest import Site, open_site
 from tests.support.locks import held_sessions
 from tests.support.postgres import PostgresServer
+from tests.support.rabbitmq import RabbitMQServer
 from tests.support.stores import contents, letters, open_store
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
@@ -92,8 +93,7 @@ class Troubled:
         self._pid = self.worker.pid
 
     def queued(self) -> int:
-        with Redis.from_url(self.site.broker_url) as redis:
-            return int(redis.llen(codec.WRITE_QUEUE)) + int(redis.hlen("unacked"))
+        return sum(self.site.queues.counts(codec.WRITE_QUEUE))
 
     def check(self) -> None:
         """Everything has been applied once, in order, by the same worker, and nothing failed."""
@@ -118,14 +118,16 @@ class Troubled:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Troubled]:
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitMQServer | None
+) -> Iterator[Troubled]:
     folder = tmp_path_factory.mktemp("trouble")
     limits = {"max_connections": str(CONNECTIONS)}
     with (
         PostgresServer(folder / "postgres", fsync=False, settings=limits) as postgres,
-        open_site(folder, postgres.create_database("trouble")) as site,
+        open_site(folder, postgres.create_database("trouble"), rabbitmq) as site,
         site.worker(concurrency=POOL, **SETTINGS) as worker,
-        StorageClient(site.broker_url) as client,
+        site.client() as client,
     ):
         for key in KEYS:
             client.sessions.create(key)
@@ -151,8 +153,7 @@ def test_a_database_that_goes_and_comes_back(
     with troubled.outage(end):
         troubled.append()
         # What comes meanwhile and is no message of ours is kept afterwards.
-        with Redis.from_url(troubled.site.broker_url) as redis:
-            redis.lpush(codec.WRITE_QUEUE, b"garbage")
+        troubled.site.queues.put(codec.WRITE_QUEUE, b"garbage")
         troubled.wait_for_log("is refused")
         troubled.wait_for_tries()
     (letter,) = wait_until(partial(kept, troubled.url), "the garbage is kept")
@@ -264,16 +265,17 @@ def test_a_schema_that_is_away_for_a_while(troubled: Troubled) -> None:
 
 def test_a_broker_that_is_restarted(troubled: Troubled) -> None:
     troubled.append()
-    troubled.site.valkey.stop()
+    broker = troubled.site.rabbitmq or troubled.site.valkey
+    broker.stop()
     troubled.append()
-    troubled.site.valkey.start()
+    broker.start()
     troubled.append()
     assert troubled.client.flush(timeout=60) == 0
     # Celery tells of a lost broker with its stack.
     troubled.begin()
     # What could not be acknowledged at that moment comes again after minutes, and the ledger
     # answers.
-    with Redis.from_url(troubled.site.broker_url) as redis:
+    with Redis.from_url(troubled.site.valkey.url) as redis:
         redis.delete("unacked", "unacked_index")
 
 
@@ -282,7 +284,7 @@ def test_an_operator_may_have_messages_given_up(shared: Troubled) -> None:
     shared.worker.stop()
     with (
         shared.site.worker("impatient", ZDK_GIVE_UP_AFTER="2", **SETTINGS),  # type: ignore[arg-type]
-        StorageClient(shared.site.broker_url) as client,
+        shared.site.client() as client,
     ):
         client.sessions.create(other).result(timeout=60)
         with (

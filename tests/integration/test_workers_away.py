@@ -27,7 +27,7 @@ def contents(client: StorageClient) -> list[object]:
 
 
 def test_accepted_without_workers_and_applied_once_one_starts(site: Site, tmp_path: Path) -> None:
-    with StorageClient(site.broker_url, tmp_path / "outbox.db") as client:
+    with site.client(tmp_path / "outbox.db") as client:
         append_all(client, 50)
         receipt = client.sessions.append(KEY, Event(author="a", content=50))
         receipt.accepted.result(timeout=10)
@@ -40,14 +40,14 @@ def test_accepted_without_workers_and_applied_once_one_starts(site: Site, tmp_pa
 
 def test_read_without_workers_fails_in_time(site: Site) -> None:
     with (
-        StorageClient(site.broker_url, read_timeout=0.5) as client,
+        site.client(read_timeout=0.5) as client,
         pytest.raises(Unavailable, match="worker"),
     ):
         client.sessions.load(KEY).result(timeout=30)
 
 
 def test_killed_pool_process_loses_nothing(site: Site, tmp_path: Path) -> None:
-    with site.worker() as worker, StorageClient(site.broker_url, tmp_path / "outbox.db") as client:
+    with site.worker() as worker, site.client(tmp_path / "outbox.db") as client:
         append_all(client, 500)
         pool = psutil.Process(worker.pid).children()
         for process in pool:
@@ -60,7 +60,7 @@ def test_killed_pool_process_loses_nothing(site: Site, tmp_path: Path) -> None:
 
 
 def test_killed_worker_loses_nothing_and_leaves_no_pool_process(site: Site, tmp_path: Path) -> None:
-    with StorageClient(site.broker_url, tmp_path / "outbox.db") as client, site.worker("second"):
+    with site.client(tmp_path / "outbox.db") as client, site.worker("second"):
         first = site.worker("first")
         first.start()
         append_all(client, 1000)
@@ -75,7 +75,7 @@ def test_killed_worker_loses_nothing_and_leaves_no_pool_process(site: Site, tmp_
 
 
 def test_stopped_worker_finishes_and_exits_with_0(site: Site, tmp_path: Path) -> None:
-    with StorageClient(site.broker_url, tmp_path / "outbox.db") as client:
+    with site.client(tmp_path / "outbox.db") as client:
         worker = site.worker()
         worker.start()
         append_all(client, 200)

@@ -12,12 +12,12 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import psutil  # type: ignore[import-untyped, unused-ignore]
-from celery import Celery
 
 from api_client import StorageClient
 from api_client.contract import codec
 from api_client.contract.outcomes import WriteReply
 from api_client.contract.records import new_id
+from tests.support.plain import plain_celery
 from tests.support.processes import wait_for_end
 from worker.embedded.child import kill_child, start_child, stop_child
 from worker.embedded.server import log_tail, wait_until_ready
@@ -36,6 +36,7 @@ class WorkerProcess:
     Parameters:
         folder: for its log (``worker.log``); created if missing.
         broker_url, database_url, artifacts_url: as in `worker.settings`.
+        result_url: likewise; the broker if None.
         concurrency: pool processes.
         pool: Celery's pool; ``solo`` does the work in the worker's own process.
         app: the module with the Celery app.
@@ -49,6 +50,7 @@ class WorkerProcess:
         broker_url: str,
         database_url: str,
         artifacts_url: str,
+        result_url: str | None = None,
         concurrency: int = 2,
         pool: str = "prefork",
         app: str = "worker.tasks",
@@ -59,6 +61,8 @@ class WorkerProcess:
         self._options = [f"--concurrency={concurrency}", f"--pool={pool}"]
         self._environment = {
             "ZDK_BROKER_URL": broker_url,
+            # Empty counts as not set.
+            "ZDK_RESULT_URL": result_url or "",
             "ZDK_DATABASE_URL": database_url,
             "ZDK_ARTIFACTS_URL": artifacts_url,
             "PYTHONPATH": str(_ROOT),
@@ -184,6 +188,7 @@ class Stack:
         folder: for outboxes, and for whatever files the stores have.
         database_url, artifacts_url: the stores.
         broker_url: the broker; None if the clients do the worker's part themselves.
+        result_url: the Redis for results; the broker if None.
         worker: what serves the broker's queues.
     """
 
@@ -192,6 +197,7 @@ class Stack:
     database_url: str
     artifacts_url: str
     broker_url: str | None = None
+    result_url: str | None = None
     worker: WorkerProcess | None = None
     _clients: list[StorageClient] = field(default_factory=list)
 
@@ -215,7 +221,7 @@ class Stack:
         options = {"wait_timeout": 40.0, "read_timeout": 30.0, **options}
         if self.broker_url is None:
             return StorageClient.local(self.database_url, self.artifacts_url, outbox, **options)
-        return StorageClient(self.broker_url, outbox, **options)
+        return StorageClient(self.broker_url, outbox, result_url=self.result_url, **options)
 
     def clients(self, count: int) -> list[StorageClient]:
         """Clients that stay open, the same ones at each call, over Celery with outbox files.
@@ -245,7 +251,7 @@ class Stack:
             Exception: the task has failed instead of replying.
         """
         assert self.broker_url is not None, "nobody can publish to a local stack"
-        with Celery("plain", broker=self.broker_url, backend=self.broker_url) as plain:
+        with plain_celery(self.broker_url, self.result_url) as plain:
             sent = plain.send_task(codec.WRITE_TASK, args=[message], queue=codec.WRITE_QUEUE)
             return codec.decode(codec.encode(sent.get(timeout=_REPLY_SECONDS)), WriteReply)
 

@@ -14,6 +14,7 @@ from worker.artifacts.blobs import open_blob_store
 from worker.cli.output import Exit, errors_explained, fail, load_settings
 from worker.cli.safety import check_safety
 from worker.database import Database
+from worker.declared_queues import unacknowledged_too_long
 from worker.logs import configure
 from worker.logs_format import LogFormat
 from worker.migrate import head, revision_of, upgrade
@@ -80,6 +81,8 @@ def worker(
         open_blob_store(settings.artifacts_url)
         _prepare_schema(settings)
     check_safety(settings, strict=require_safe_broker or settings.require_safe_broker)
+    if warning := unacknowledged_too_long(settings):
+        log.warning("%s", warning)
     # Imported late, and only after the settings are known to be right: importing the tasks
     # builds the Celery app.
     from worker.tasks import app

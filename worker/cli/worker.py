@@ -12,7 +12,7 @@ from api_client.contract.errors import Unavailable
 from worker.artifacts.blobs import open_blob_store
 from worker.cli.output import Exit, errors_explained, fail, load_settings
 from worker.database import Database
-from worker.migrate import head, revision_of, upgrade
+from worker.migrate import head, state_of, upgrade
 from worker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -53,22 +53,29 @@ def worker(context: typer.Context) -> None:
 
 
 def _prepare_schema(settings: Settings) -> None:
-    """Migrate if that is allowed; otherwise refuse a schema that is known to be behind."""
+    """Migrate if that is allowed; otherwise refuse a schema that is known to be behind. A later
+    release's is no reason to refuse: during a rolling upgrade workers of both must start."""
     database = Database(settings.database)
     try:
         if settings.migrate_on_start:
             upgrade(database, patience=_DATABASE_PATIENCE)
             return
-        revision = revision_of(database)
+        state = state_of(database)
     except Unavailable as error:
         # Workers outlive an outage of their database, so one may start during it.
         log.warning("%s", error)
         return
     finally:
         database.close()
-    if revision != head():
+    if state.newer:
+        log.warning(
+            "the database's schema is %s, of a later release than this one (%s); going on",
+            state.revision,
+            head(),
+        )
+    if state.pending:
         fail(
-            f"the database's schema is {revision or 'not there'}, this release needs {head()}; "
-            "run zdk migrate, or set ZDK_MIGRATE_ON_START=true",
+            f"the database's schema is {state.revision or 'not there'}, this release needs "
+            f"{head()}; run zdk migrate, or set ZDK_MIGRATE_ON_START=true",
             Exit.UNAVAILABLE,
         )

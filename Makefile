@@ -13,7 +13,7 @@ WORKERS ?= 4
 SCHEDULES ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate chaos chaos-mutants bench check format lock clean
+.PHONY: help setup demo test simulate chaos chaos-mixed chaos-mutants drill bench check format lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,8 +61,14 @@ check: $(READY) ## Lint, types, import rules
 chaos: $(READY) ## Attack real processes with faults and audit what is left (CHAOS="--seed 7 --minutes 10")
 	@$(BIN)/python -m tests.faults $(CHAOS)
 
+chaos-mixed: $(READY) ## The same with workers and clients of the previous release (or MIXED=REF) beside this one's
+	@$(BIN)/python -m tests.faults --mixed $(MIXED) $(CHAOS)
+
 chaos-mutants: $(READY) ## Switch off one protection at a time: each must turn the audit red
 	@$(BIN)/python -m tests.faults.mutants $(MUTANTS)
+
+drill: $(READY) ## Back up under load, destroy, restore, and account for every operation (DRILL=--help)
+	@$(BIN)/python -m tests.drill $(DRILL)
 
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .

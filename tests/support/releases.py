@@ -15,8 +15,8 @@ from tests.support.documents import ROOT
 
 #: The release before this one, with which rolling upgrades must work.
 PREVIOUS = "b920954a79fea198a7f595e2b8ad17bd04208dd0"
-#: The last with outbox files of format 1; its workers do not know ``state.load``.
-OUTBOX_1 = "25d6ec22b8d8b4c1410c4191361e441f78ad7722"
+#: The last with outbox files of format 1. Its workers do not know ``state.load``.
+OUTBOX_1 = "d00e9415eb094f3caa99feafc9ee529eb5f1c00b"
 #: The last with schema 0001.
 SCHEMA_1 = "f2c60d4f8f02cce7f09eb948d1a9568b52b43a27"
 

@@ -82,7 +82,9 @@ def restore(
 
     Exits with 1 if the backup has lost bytes.
 
-    Example: zdk restore /mnt/backups/zdk --dry-run        zdk restore /mnt/backups/zdk
+    Example: zdk restore /mnt/backups/zdk --dry-run
+
+    Example: zdk restore /mnt/backups/zdk --point 20261123T030000.000000Z
     """
     backups = Backups(folder)
     with errors_explained():

@@ -15,7 +15,8 @@ SCHEDULES ?= 100000
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup secrets demo test test-rabbitmq simulate chaos chaos-mutants bench check format lock clean alerts dashboard
+.PHONY: help setup secrets demo test test-rabbitmq simulate chaos chaos-mixed chaos-mutants drill bench check format lock \
+	clean alerts dashboard
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +77,9 @@ check: $(READY) ## Lint, types, import rules
 chaos: $(READY) ## Attack real processes with faults and audit what is left (CHAOS="--seed 7 --minutes 10")
 	@$(BIN)/python -m tests.faults $(CHAOS)
 
+chaos-mixed: $(READY) ## The same with workers and clients of the previous release (or MIXED=REF) beside this one's
+	@$(BIN)/python -m tests.faults --mixed $(MIXED) $(CHAOS)
+
 chaos-mutants: $(READY) ## Switch off one protection at a time: each must turn the audit red
 	@$(BIN)/python -m tests.faults.mutants $(MUTANTS)
 
@@ -84,6 +88,9 @@ alerts: $(READY) ## See each alert fire in a real Prometheus, and end (some thre
 
 dashboard: $(BENCH_READY) ## Draw the dashboard from a real Prometheus (some three minutes)
 	@$(BENCH_VENV)/bin/python -m tests.dashboard $(DASHBOARD)
+
+drill: $(READY) ## Back up under load, destroy, restore, and account for every operation (DRILL=--help)
+	@$(BIN)/python -m tests.drill $(DRILL)
 
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .

@@ -1,7 +1,8 @@
 """${message}
 
 Expand first, contract a release later: workers of the release before run on this schema too.
-Large indexes on PostgreSQL: CREATE INDEX CONCURRENTLY, which cannot run in a transaction.
+docs/upgrading.md has the rules, and tests/unit/test_migration_rules.py enforces them. A step that
+takes something away sets ``contract = True``.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from worker.artifacts.blobs import open_blob_store
 from worker.connections import taken_and_most
 from worker.database import Database
 from worker.declared_queues import unacknowledged_too_long
-from worker.migrate import head, revision_of
+from worker.migrate import head, state_of
 from worker.roundtrip import round_trip
 from worker.safety import check as safety
 from worker.safety.rules import Risk
@@ -220,12 +220,14 @@ def _database(settings: Settings) -> str:
 def _schema(settings: Settings) -> str:
     database = Database(settings.database)
     try:
-        revision = revision_of(database)
+        state = state_of(database)
     finally:
         database.close()
-    if revision != head():
-        raise RuntimeError(f"revision {revision or 'none'}, this release needs {head()}")
-    return f"revision {revision}"
+    if state.pending:
+        raise RuntimeError(f"revision {state.revision or 'none'}, this release needs {head()}")
+    if state.newer:
+        return f"revision {state.revision}, of a later release than this one ({head()})"
+    return f"revision {state.revision}"
 
 
 def _blob_store(url: str) -> str:

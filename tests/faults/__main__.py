@@ -19,6 +19,7 @@ from tests.faults.report import show
 from tests.faults.run import Result, run
 from tests.faults.schedule import Scheduler
 from tests.faults.site import Site
+from tests.support.releases import PREVIOUS, tree_of
 
 #: Seconds between two progress lines at a terminal, where they replace one another, and in a file.
 _AT_TERMINAL, _IN_FILE = 1.0, 10.0
@@ -35,12 +36,16 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="zdk-chaos-"))
     folder.chmod(0o755)
     console.print(f"seed {options.seed}; data and logs in {folder}", highlight=False)
+    mixed = options.mixed is not None
     site = SiteOptions(
         seed=options.seed,
-        workers=options.workers,
-        clients=options.clients,
+        # One of each kind; see `tests.faults.place`.
+        workers=max(options.workers, 3 if mixed else 1),
+        concurrency=1 if mixed else 2,
+        clients=max(options.clients, 3 if mixed else 1),
         rate=options.rate,
         broker=options.broker,
+        beside=tree_of(options.mixed, folder) if mixed else None,
     )
     result = run(
         folder,
@@ -91,6 +96,8 @@ def _command(options: argparse.Namespace) -> str:
     words += [f"--rate {options.rate:g}", f"--pause {options.pause:g}"]
     if options.broker != "redis":
         words.append(f"--broker {options.broker}")
+    if options.mixed:
+        words.append(f"--mixed {options.mixed}")
     if options.faults:
         words.append(f"--faults {options.faults}")
     return f'make chaos CHAOS="{" ".join(words)}"'
@@ -108,6 +115,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pause", type=float, default=1.5, help="mean seconds between faults")
     parser.add_argument("--json", type=Path, help="write the result there as well")
     parser.add_argument("--keep", action="store_true", help="keep data and logs")
+    parser.add_argument(
+        "--mixed",
+        nargs="?",
+        const=PREVIOUS,
+        metavar="REF",
+        help="some workers and clients are of an earlier release; default: the previous one",
+    )
     parser.add_argument("--list-faults", action="store_true")
     options = parser.parse_args()
     try:

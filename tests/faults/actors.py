@@ -38,6 +38,7 @@ class ChaosWorker(Supervised):
     def __init__(self, place: Place, name: str):
         super().__init__(name, place.folder)
         self._place = place
+        self._number = int(name[1:])
         #: Seconds by which the clock of the next start is wrong.
         self.clock = 0.0
 
@@ -45,7 +46,7 @@ class ChaosWorker(Supervised):
         """See `Supervised.command`."""
         options = [f"--concurrency={self._place.options.concurrency}", "--loglevel=INFO"]
         return [sys.executable, "-m", "tests.faults.worker_process", *options], {
-            **self._place.environment,
+            **self._place.environment(self._place.worker_tree(self._number, self.starts)),
             **_WORKER_SETTINGS,
             "ZDK_BROKER_URL": self._place.url_for_workers,
             "ZDK_RESULT_URL": self._place.results_for_workers,
@@ -81,6 +82,7 @@ class ChaosClient(Supervised):
     def __init__(self, place: Place, name: str):
         super().__init__(name, place.folder)
         self._place = place
+        self._number = int(name[1:])
         self.history = place.folder / f"{name}.history"
         self._reaches_blobs = name.endswith("1")
 
@@ -111,7 +113,8 @@ class ChaosClient(Supervised):
             "drain": str(self._place.options.drain),
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        return [sys.executable, "-m", "tests.faults.client", *arguments], self._place.environment
+        environment = self._place.environment(self._place.client_tree(self._number, self.starts))
+        return [sys.executable, "-m", "tests.faults.client", *arguments], environment
 
 
 class PlainClient(ChaosClient):
@@ -128,4 +131,4 @@ class PlainClient(ChaosClient):
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
         command = [sys.executable, "-m", "tests.faults.plain_client", *arguments]
-        return command, self._place.environment
+        return command, self._place.environment()

@@ -23,6 +23,7 @@ class SiteOptions:
         drain: seconds that clients get to drain.
         mutant: the protection that is switched off, if any.
         broker: ``redis``, or ``rabbitmq`` with results in Redis.
+        beside: the files of an earlier release, some of whose workers and clients take part.
     """
 
     seed: int = 1
@@ -35,6 +36,7 @@ class SiteOptions:
     drain: float = 60.0
     mutant: str = ""
     broker: str = "redis"
+    beside: Path | None = None
 
 
 @dataclass
@@ -67,11 +69,22 @@ class Place:
         """The folder for orders to processes."""
         return self.folder / "orders"
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """What workers and clients alike are given."""
+    def environment(self, tree: Path = ROOT) -> dict[str, str]:
+        """What workers and clients of a release are given."""
         return {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(tree),
             orders.FOLDER_VARIABLE: str(self.orders),
             mutations.VARIABLE: self.options.mutant,
         }
+
+    def worker_tree(self, number: int, starts: int) -> Path:
+        """The release of a worker's next start: of three, one is of this one, one of the earlier
+        one, and one changes at each start."""
+        earlier = (False, True, starts % 2 == 0)[number % 3]
+        return self.options.beside if earlier and self.options.beside else ROOT
+
+    def client_tree(self, number: int, starts: int) -> Path:
+        """The release of a client's next start: of three, one is of this one, one of the earlier
+        one, and one is upgraded, with its outbox, at its second start."""
+        earlier = (False, True, starts == 0)[number % 3]
+        return self.options.beside if earlier and self.options.beside else ROOT

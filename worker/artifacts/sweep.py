@@ -17,6 +17,7 @@ from itertools import islice
 
 from sqlalchemy import Connection, delete, select
 
+from worker import fence
 from worker.artifacts.blobs.base import BlobStore
 from worker.artifacts.index import lock_blob
 from worker.database import Database
@@ -42,6 +43,9 @@ def sweep_blobs(database: Database, store: BlobStore, *, grace: float) -> SweepR
     Parameters:
         grace: seconds for which a blob is kept although nothing refers to it; longer than the
             longest time between putting a blob and committing its version.
+
+    Raises:
+        Unavailable: a backup or a restore is going on, which needs what the sweep would remove.
     """
     report = SweepReport()
     old = store.older_than(grace)
@@ -63,7 +67,11 @@ def _referenced(connection: Connection, hashes: list[str]) -> set[str]:
 
 
 def _remove(database: Database, store: BlobStore, sha256: str, grace: float) -> bool:
-    with database.write.connect() as connection, connection.begin() as transaction:
+    with (
+        database.write.connect() as connection,
+        connection.begin() as transaction,
+        fence.passed(database, connection),
+    ):
         lock_blob(connection, sha256)
         # The age counts again: since the blob was listed, a save may have begun to rely on it.
         gone = not _referenced(connection, [sha256]) and store.expire(sha256, grace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from worker.cli.backup import backup, restore
 from worker.cli.dead_letters import dead_letters
 from worker.cli.doctor import doctor
 from worker.cli.health import health
@@ -26,6 +27,8 @@ def mount(app: typer.Typer) -> None:
     app.command(rich_help_panel=panel)(doctor)
     app.command(rich_help_panel=panel)(top)
     app.command(rich_help_panel=panel)(sweep)
+    app.command(rich_help_panel=panel)(backup)
+    app.command(rich_help_panel=panel)(restore)
     # It needs the stores themselves, as only an operator has them; its name is where people look.
     groups = {group.name: group.typer_instance for group in app.registered_groups}
     if (artifacts := groups.get("artifacts")) is not None:

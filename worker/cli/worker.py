@@ -17,7 +17,7 @@ from worker.database import Database
 from worker.declared_queues import unacknowledged_too_long
 from worker.logs import configure
 from worker.logs_format import LogFormat
-from worker.migrate import head, revision_of, upgrade
+from worker.migrate import head, state_of, upgrade
 from worker.settings import Settings
 from worker.tracing_export import check_installed
 
@@ -101,22 +101,29 @@ def worker(
 
 
 def _prepare_schema(settings: Settings) -> None:
-    """Migrate if that is allowed; otherwise refuse a schema that is known to be behind."""
+    """Migrate if that is allowed; otherwise refuse a schema that is known to be behind. A later
+    release's is no reason to refuse: during a rolling upgrade workers of both must start."""
     database = Database(settings.database)
     try:
         if settings.migrate_on_start:
             upgrade(database, patience=_DATABASE_PATIENCE)
             return
-        revision = revision_of(database)
+        state = state_of(database)
     except Unavailable as error:
         # Workers outlive an outage of their database, so one may start during it.
         log.warning("the schema could not be looked at", extra={"error": error})
         return
     finally:
         database.close()
-    if revision != head():
+    if state.newer:
+        log.warning(
+            "the database's schema is %s, of a later release than this one (%s); going on",
+            state.revision,
+            head(),
+        )
+    if state.pending:
         fail(
-            f"the database's schema is {revision or 'not there'}, this release needs {head()}; "
-            "run zdk migrate, or set ZDK_MIGRATE_ON_START=true",
+            f"the database's schema is {state.revision or 'not there'}, this release needs "
+            f"{head()}; run zdk migrate, or set ZDK_MIGRATE_ON_START=true",
             Exit.UNAVAILABLE,
         )

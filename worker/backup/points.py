@@ -1,0 +1,183 @@
+"""The folder of backups: points in time, which share their blobs.
+
+FOLDER/blobs/                    as in `worker.artifacts.blobs.filesystem`; only grows
+FOLDER/20261123T091500Z/         a point
+    database.dump                by pg_dump, or a copy of the SQLite file
+    blobs.txt                    hash and size of each blob that the dump refers to
+    manifest.json                written last: a point without it was never finished
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from api_client.contract.errors import InvalidRequest, Unavailable
+from api_client.contract.operations import BlobReference
+from worker.artifacts.blobs import FilesystemBlobStore
+
+#: The format of the folder; a reader refuses a later one.
+FORMAT = 1
+_MANIFEST = "manifest.json"
+
+
+class Manifest(msgspec.Struct, kw_only=True, frozen=True):
+    """What a point holds.
+
+    Attributes:
+        format: of the folder.
+        made_at: when the database's snapshot was taken.
+        release: of zdk-storage, that has made it.
+        database, server: ``postgresql`` and its major version, or ``sqlite`` and 0.
+        revision: of the schema.
+        dump_size, dump_sha256: of the dump.
+        rows: how many each table has.
+        blobs, bytes: how many blobs the dump refers to, and their bytes.
+        missing: the hashes of blobs that were missing or damaged where they came from.
+    """
+
+    format: int
+    made_at: datetime
+    release: str
+    database: str
+    server: int
+    revision: str
+    dump_size: int
+    dump_sha256: str
+    rows: dict[str, int]
+    blobs: int
+    bytes: int
+    missing: list[str]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point, finished or not. Attributes: its folder."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """The time of its beginning, in UTC."""
+        return self.folder.name
+
+    @property
+    def dump(self) -> Path:
+        """The database's dump."""
+        return self.folder / "database.dump"
+
+    @property
+    def list(self) -> Path:
+        """The list of blobs."""
+        return self.folder / "blobs.txt"
+
+    def blobs(self) -> Iterator[BlobReference]:
+        """The blobs that the dump refers to."""
+        with self.list.open() as lines:
+            for line in lines:
+                sha256, size = line.split()
+                yield BlobReference(sha256, int(size))
+
+    def finish(self, manifest: Manifest) -> None:
+        """Make the point one that can be restored, and survives a crash."""
+        for path in (self.dump, self.list):
+            _sync(path)
+        draft = self.folder / f"{_MANIFEST}.draft"
+        draft.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        _sync(draft)
+        draft.rename(self.folder / _MANIFEST)
+        _sync(self.folder)
+        _sync(self.folder.parent)
+
+    def manifest(self) -> Manifest:
+        """What it holds.
+
+        Raises:
+            InvalidRequest: it was never finished, or a later release has made it.
+        """
+        try:
+            data = (self.folder / _MANIFEST).read_bytes()
+            found = msgspec.json.decode(data, type=Manifest)
+        except FileNotFoundError:
+            raise InvalidRequest(
+                f"{self.folder} holds no finished backup; zdk restore FOLDER --list names those "
+                "that do",
+                field="point",
+            ) from None
+        except msgspec.MsgspecError as error:
+            raise Unavailable(f"{self.folder / _MANIFEST} is damaged: {error}") from error
+        if found.format > FORMAT:
+            raise InvalidRequest(
+                f"{self.folder} has format {found.format}, this release reads {FORMAT}; use the "
+                f"release that has made it, {found.release}",
+                field="point",
+            )
+        return found
+
+
+class Backups:
+    """A folder of backups.
+
+    Parameters:
+        folder: made with the first of them.
+
+    Attributes:
+        blobs: the bytes of all of them.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder.absolute()
+        self.blobs = FilesystemBlobStore(self.folder / "blobs")
+
+    def begin(self) -> Point:
+        """A new point."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            name = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}"
+            try:
+                (self.folder / name).mkdir(mode=0o700)
+            except FileExistsError:
+                continue
+            return Point(self.folder / name)
+
+    def holds(self, blob: BlobReference) -> bool:
+        """Whether a blob is there. Its bytes were compared with its hash when it came."""
+        return self.blobs.contains(blob.sha256, blob.size)
+
+    def points(self) -> list[Point]:
+        """Those that are finished, oldest first."""
+        return [Point(path.parent) for path in sorted(self.folder.glob(f"*/{_MANIFEST}"))]
+
+    def point(self, name: str | None) -> Point:
+        """The point of that name, or the latest.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        found = [point for point in self.points() if name in (None, point.name)]
+        if not found:
+            raise InvalidRequest(
+                f"{self.folder} holds no finished backup{f' {name}' if name else ''}",
+                field="point" if name else "folder",
+            )
+        return found[-1]
+
+
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -34,7 +34,9 @@ def worker(
     ] = None,
     http_host: Annotated[
         str | None,
-        typer.Option(help="At this address (ZDK_HTTP_HOST); 0.0.0.0 for all. [default: 127.0.0.1]"),
+        typer.Option(
+            help="At this address (ZDK_HTTP_HOST); 127.0.0.1 unless given, 0.0.0.0 for all."
+        ),
     ] = None,
 ) -> None:
     """Run a Celery worker with this project's settings.

@@ -19,10 +19,10 @@ _SECONDS = 8.0
 
 PortOption = Annotated[
     int | None,
-    typer.Option(min=1, max=65535, help="The worker's --http-port. [default: ZDK_HTTP_PORT]"),
+    typer.Option(min=1, max=65535, help="The worker's --http-port; ZDK_HTTP_PORT if not given."),
 ]
 HostOption = Annotated[
-    str | None, typer.Option(help="The worker's address. [default: this machine]")
+    str | None, typer.Option(help="The worker's address; this machine if not given.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
 from api_client import SessionKey, StorageClient
-from tests.integration.conftest import Site
+from tests.integration.conftest import Site, open_site
+from tests.support.rabbitmq import RabbitMQServer
 from tests.support.workers import WorkerProcess
+
+
+@pytest.fixture
+def site(tmp_path: Path, rabbitmq: RabbitMQServer | None) -> Iterator[Site]:
+    """A site of this test's own, over SQLite."""
+    with open_site(tmp_path, f"sqlite:///{tmp_path / 'zdk.db'}", rabbitmq) as opened:
+        yield opened
 
 
 def user(site: Site, name: str, *, configure: str, write: str, read: str) -> str:

@@ -15,7 +15,7 @@ SCHEDULES ?= 100000
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup secrets demo test test-rabbitmq simulate chaos chaos-mixed chaos-mutants drill bench check format lock \
+.PHONY: help setup secrets demo test test-upgrade test-rabbitmq simulate chaos chaos-mixed chaos-mutants drill bench check format lock \
 	clean alerts dashboard
 
 help: ## List these targets
@@ -44,6 +44,9 @@ demo: $(READY) ## See real data go through broker, workers and store, with a wor
 
 test: $(READY) ## Run all tests, against servers that they start themselves
 	@$(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) --dist loadgroup $(TESTS)
+
+test-upgrade: $(READY) ## Run releases side by side, from git's history
+	@ZDK_TEST_UPGRADE=1 $(BIN)/python -m pytest --quiet --numprocesses 2 tests/integration/test_upgrade.py
 
 test-rabbitmq: $(READY) ## Run what is about the broker over RabbitMQ (apt-get install rabbitmq-server)
 	@ZDK_TEST_BROKER=rabbitmq $(BIN)/python -m pytest --quiet --numprocesses 2 --dist loadgroup \

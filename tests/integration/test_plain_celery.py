@@ -11,7 +11,7 @@ _NO_CLIENT = "import sys; sys.modules['api_client'] = None\n"
 
 
 def test_the_program_of_the_wire_document_works_without_our_client(site: Site) -> None:
-    (program,) = python_blocks("docs/wire.md")
+    program = python_blocks("docs/wire.md")[0]
     program = program.replace("redis://localhost:6379/0", site.broker_url)
     with site.worker():
         done = run_python(["-c", _NO_CLIENT + program], environment={}, cwd=site.folder)

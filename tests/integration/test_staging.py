@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -225,11 +226,13 @@ class TestSwept:
         tried: list[bool] = []
         send = CeleryTransport.send_message
 
-        def remove_and_send(self: CeleryTransport, message_id: str, body: bytes) -> None:
+        def remove_and_send(
+            self: CeleryTransport, message_id: str, body: bytes, traces: Sequence[str]
+        ) -> None:
             if not tried:
                 place.unlink()
             tried.append(True)
-            send(self, message_id, body)
+            send(self, message_id, body, traces)
 
         monkeypatch.setattr(CeleryTransport, "send_message", remove_and_send)
         url = site.environment["ZDK_ARTIFACTS_URL"] if direct else None

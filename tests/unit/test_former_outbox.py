@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -98,9 +98,9 @@ def test_its_messages_are_sent_again_as_they_were(
     sent: dict[str, bytes] = {}
     take = worker.send_message
 
-    def noted(message: str, body: bytes) -> None:
+    def noted(message: str, body: bytes, traces: Sequence[str]) -> None:
         sent[message] = body
-        take(message, body)
+        take(message, body, traces)
 
     monkeypatch.setattr(worker, "send_message", noted)
     worker.up = True

@@ -33,7 +33,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 registry = CollectorRegistry()
 MultiProcessCollector(registry, str(place))
 print(registry.get_sample_value("zdk_blob_bytes_total", {"way": "written"}))
-print(len(list(place.iterdir())))
+print(len(list(place.iterdir())), flush=True)
 os.kill(os.getpid(), 9)
 """
 

@@ -30,6 +30,9 @@ def configure(log_format: LogFormat, level: int, file: str | None = None) -> Non
     pool: Any = get_multiprocessing_logger()
     # It hands nothing on to the root.
     pool.handlers = [handler]
+    # Both tell at the level INFO of each step that they take.
+    pool.setLevel(max(level, logging.WARNING))
+    logging.getLogger("alembic").setLevel(max(level, logging.WARNING))
     # At the level DEBUG it shows whole messages.
     logging.getLogger("celery.pool").setLevel(logging.INFO)
     logging.captureWarnings(True)

@@ -6,7 +6,6 @@ takes nothing from its loop, and no thread runs in a process that forks (docs/de
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -62,8 +61,6 @@ def start_server(listening: socket.socket, settings: Settings, pulse: Pulse, fol
             # A worker that ends still answers, and ends this process itself.
             signal.signal(number, signal.SIG_IGN)
         die_with_parent(parent)
-        # It tells of each look at the schema.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         _serve(listening, _answers(settings, pulse, folder, parent), parent)
     finally:
         os._exit(1)

@@ -105,13 +105,15 @@ class ChaosClient(Supervised):
             "mix": self._place.options.mix,
             "rate": str(self._place.options.rate),
             "broker": self._place.url_for_clients,
-            "results": self._place.results_for_clients,
             # Large bytes go both ways: through Redis, and straight into the blob store.
             "artifacts": self._place.artifacts.as_uri() if self._reaches_blobs else "",
             "outbox": str(self._place.folder / f"{self.name}.outbox"),
             "history": str(self.history),
             "drain": str(self._place.options.drain),
         }
+        if self._place.options.broker != "redis":
+            # Clients of earlier releases do not know it.
+            options["results"] = self._place.results_for_clients
         arguments = [f"--{name}={value}" for name, value in options.items()]
         environment = self._place.environment(self._place.client_tree(self._number, self.starts))
         return [sys.executable, "-m", "tests.faults.client", *arguments], environment

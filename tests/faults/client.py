@@ -56,7 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mix", choices=MIXES, required=True)
     parser.add_argument("--rate", type=float, required=True, help="operations a second")
     parser.add_argument("--broker", required=True)
-    parser.add_argument("--results", required=True)
+    parser.add_argument("--results", help="the Redis with results, if it is not the broker")
     parser.add_argument("--artifacts", default="", help="the blob store, if within reach")
     parser.add_argument("--outbox", type=Path, required=True)
     parser.add_argument("--history", type=Path, required=True)

@@ -32,7 +32,7 @@ key = SessionKey("app", "user", "s")
 try:
     client = StorageClient(broker, outbox)
 except StorageError as error:
-    print(type(error).__name__, error)
+    print(type(error).__name__, error, flush=True)
     os._exit(7)
 if first == 0:
     client.sessions.create(key).accepted.result(20)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kombu import Exchange, Queue
 
-from api_client.contract import codec
 from api_client.contract.queues import QUORUM_ARGUMENTS, is_amqp
+from worker.queues import QUEUES
 from worker.settings import Settings
 
 #: Seconds after which RabbitMQ ends a consumer that has not acknowledged a message, unless its
@@ -17,8 +17,7 @@ def make_queues(broker_url: str) -> tuple[Queue, ...]:
     """The queues for writes and reads; RabbitMQ's as clients declare them."""
     arguments = QUORUM_ARGUMENTS if is_amqp(broker_url) else None
     return tuple(
-        Queue(name, Exchange(name), routing_key=name, queue_arguments=arguments)
-        for name in (codec.WRITE_QUEUE, codec.READ_QUEUE)
+        Queue(name, Exchange(name), routing_key=name, queue_arguments=arguments) for name in QUEUES
     )
 
 

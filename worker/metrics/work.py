@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import collections
 import time
-from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from celery.signals import task_postrun, task_prerun
 from prometheus_client import Counter, Histogram
 
 from api_client.contract import codec
-from api_client.contract.errors import ErrorRecord
+from api_client.contract.errors import ErrorRecord, InvalidRequest, Unavailable
 from worker.dead_letters import Failure
 from worker.ledger import Entry
 from worker.watch import Watch
@@ -73,7 +73,7 @@ class Counts(Watch):
         self._commit.observe(seconds)
         self._messages.labels("applied").inc(len(new))
         self._operations.labels("applied", "").inc(operations - len(failures))
-        self._failed(Tally(failure.error.code for failure in failures))
+        self._failed(collections.Counter(failure.error.code for failure in failures))
         self.known([work for work in works if entries[work.message.id].known])
 
     def known(self, works: Sequence[Work]) -> None:
@@ -90,12 +90,12 @@ class Counts(Watch):
     def gave_up(self, operations: int) -> None:
         """See `Watch.gave_up`."""
         self._messages.labels("given_up").inc()
-        self._failed({"unavailable": operations})
+        self._failed({Unavailable.code: operations})
 
     def refused(self) -> None:
         """See `Watch.refused`."""
         self._messages.labels("refused").inc()
-        self._dead.labels("invalid_request").inc()
+        self._dead.labels(InvalidRequest.code).inc()
 
     def answered(self, error: ErrorRecord | None) -> None:
         """See `Watch.answered`."""

@@ -137,7 +137,9 @@ def test_a_part_of_a_cluster(tmp_path: Path) -> None:
     # Started by hand, because this project's own server has no such setting.
     own = EmbeddedValkey(tmp_path)
     port = free_port()
-    command = [*own._command(port), "--cluster-enabled", "yes"]
+    # Its port for other servers would be 10,000 more, which is none for a port above 55,535.
+    cluster = ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
+    command = [*own._command(port), *cluster]
     process = subprocess.Popen(command, cwd=tmp_path)
     try:
         url = f"redis://127.0.0.1:{port}/0"

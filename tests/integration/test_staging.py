@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import redis
 from api_client import ArtifactKey, SessionKey, StorageClient
 from api_client.contract.errors import Unavailable
 from api_client.contract.staging import CHUNK_BYTES, PART_BYTES
+from api_client.transport.base import BlobFile
 from api_client.transport.celery import CeleryTransport
 from api_client.transport.uploads import Uploads
 from tests.integration.conftest import Site
@@ -224,16 +226,26 @@ class TestSwept:
         place.parent.mkdir(parents=True)
         place.write_bytes(data)
         tried: list[bool] = []
+        put_early = threading.Event()
+        stage_early = CeleryTransport.stage_early
         send = CeleryTransport.send_message
+
+        def stage_and_tell(self: CeleryTransport, blob: BlobFile) -> None:
+            stage_early(self, blob)
+            put_early.set()
 
         def remove_and_send(
             self: CeleryTransport, message_id: str, body: bytes, traces: Sequence[str]
         ) -> None:
             if not tried:
+                # Whichever comes first, forming the message or putting its bytes early: what is
+                # put after the removal would be there again by chance.
+                assert put_early.wait(PATIENCE)
                 place.unlink()
             tried.append(True)
             send(self, message_id, body, traces)
 
+        monkeypatch.setattr(CeleryTransport, "stage_early", stage_and_tell)
         monkeypatch.setattr(CeleryTransport, "send_message", remove_and_send)
         url = site.environment["ZDK_ARTIFACTS_URL"] if direct else None
         with (

@@ -20,6 +20,7 @@ from google.adk.events import EventActions
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
+from api_client.adapters.adk.collection import collection_held_off
 from api_client.adapters.adk.jsonable import jsonable
 from api_client.adapters.adk.rebuild import rebuild
 from api_client.contract.errors import InvalidRequest
@@ -73,6 +74,12 @@ def to_adk(stored: StoredEvent | Event) -> AdkEvent:
         return rebuild(AdkEvent, whole)
     except ValidationError:
         return _as_far_as_known(whole)
+
+
+def all_to_adk(stored: Sequence[StoredEvent]) -> list[AdkEvent]:
+    """ADK's events for ours, as `to_adk` makes them."""
+    with collection_held_off():
+        return [to_adk(event) for event in stored]
 
 
 def is_same(one: AdkEvent, other: AdkEvent) -> bool:

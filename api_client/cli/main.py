@@ -62,7 +62,7 @@ def build_app(*, operator: bool = True) -> typer.Typer:
     verb(app, "ingest", panel="Use")(ingest_folder)
     if operator:
         mount_operator_verbs(app)
-    for part in (app, *groups.values()):
+    for part in (app, *(group.typer_instance for group in app.registered_groups)):
         _reflow_help(part)
     return app
 
@@ -84,8 +84,9 @@ def _own(group: typer.Typer) -> typer.Typer:
     return own
 
 
-def _reflow_help(app: typer.Typer) -> None:
-    """Let the terminal break the lines of the verbs' docstrings, not the source code."""
+def _reflow_help(app: typer.Typer | None) -> None:
+    """Let the terminal break the lines of the verbs' docstrings, not the source code. What shall
+    stand on a line of its own, such as each example, is a paragraph of its own."""
     for command in app.registered_commands:
         text = command.help or inspect.getdoc(command.callback) or ""
         command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 _PANEL = "Connection"
+#: Thirty days.
+_MOST_SECONDS = 2_592_000.0
 
 AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The application's name.")]
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
@@ -76,5 +78,11 @@ ArtifactsOption = Annotated[
 ]
 TimeoutOption = Annotated[
     float,
-    typer.Option(metavar="SECONDS", help="How long each wait may take.", rich_help_panel=_PANEL),
+    typer.Option(
+        min=0,
+        max=_MOST_SECONDS,
+        metavar="SECONDS",
+        help="How long each wait may take.",
+        rich_help_panel=_PANEL,
+    ),
 ]

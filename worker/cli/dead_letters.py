@@ -97,7 +97,9 @@ def replay(ids: Ids = None, app: App = None, all_: All = False, as_json: Json = 
     Those that succeed are gone; the others stay. Each has its effect at most once, however often
     it is replayed. Exits with 1 if any fails again.
 
-    Example: zdk dead-letters replay 17 18        zdk dead-letters replay --app shop
+    Example: zdk dead-letters replay 17 18
+
+    Example: zdk dead-letters replay --app shop
     """
     memory = timedelta(days=load_settings().ledger_days)
     report = []
@@ -119,7 +121,9 @@ def replay(ids: Ids = None, app: App = None, all_: All = False, as_json: Json = 
 def discard(ids: Ids = None, app: App = None, all_: All = False, as_json: Json = False) -> None:
     """Drop dead letters for good.
 
-    Example: zdk dead-letters discard 17        zdk dead-letters discard --app shop
+    Example: zdk dead-letters discard 17
+
+    Example: zdk dead-letters discard --app shop
     """
     gone = 0
     with _storage() as storage:

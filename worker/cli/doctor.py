@@ -18,7 +18,9 @@ _MARKS = {True: ("ok", "green"), False: ("FAILED", "bold red"), None: ("-", "yel
 
 
 def doctor(
-    timeout: Annotated[float, typer.Option(help="Seconds for the round trip.")] = 10.0,
+    timeout: Annotated[
+        float, typer.Option(min=0, max=3600, help="Seconds for the round trip.")
+    ] = 10.0,
     skip: Annotated[
         list[str] | None,
         typer.Option(help="A check to leave out, such as round-trip. May be repeated."),
@@ -34,7 +36,9 @@ def doctor(
     lose or evict what it is given, with the setting to change. Settings come from the same
     environment as the worker's.
 
-    Example: zdk doctor --skip round-trip        zdk doctor --strict
+    Example: zdk doctor --skip round-trip
+
+    Example: zdk doctor --strict
     """
     left_out = frozenset(name.replace("-", " ") for name in skip or ())
     if unknown := left_out - set(CHECKS):

@@ -13,6 +13,8 @@ from worker.artifacts.sweep import sweep_blobs
 from worker.cli.output import errors_explained, load_settings, print_json
 from worker.database import Database
 
+#: Ten years.
+_MOST_HOURS = 87_600
 #: Ledger rows in one transaction, which holds up nobody for long.
 _BATCH = 5000
 
@@ -20,7 +22,11 @@ _BATCH = 5000
 def sweep(
     grace: Annotated[
         float,
-        typer.Option(help="Hours for which bytes are kept although nothing refers to them."),
+        typer.Option(
+            min=0,
+            max=_MOST_HOURS,
+            help="Hours for which bytes are kept although nothing refers to them.",
+        ),
     ] = 24.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -41,7 +41,9 @@ def top(
 
     Ends with q or Ctrl-C; with --once it exits with 5 if a part did not answer.
 
-    Example: zdk top        zdk top --once --json
+    Example: zdk top
+
+    Example: zdk top --once --json
     """
     scene = Scene(load_settings(), interval)
     signal.signal(signal.SIGTERM, _end)

@@ -34,7 +34,8 @@ def up(
         int, typer.Option(help="Port of the broker; 0 for the last one, or a free one.")
     ] = 0,
     grace: Annotated[
-        float, typer.Option(help="Seconds that workers get to finish when stopping.")
+        float,
+        typer.Option(min=0, max=86_400, help="Seconds that workers get to finish when stopping."),
     ] = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON when it is up.")] = False,
 ) -> None:
@@ -44,7 +45,9 @@ def up(
     started again. Nothing is left running, however it ends; the data stays in the folder, and
     the same command goes on with it. The exports are also in FOLDER/env.
 
-    Example: zdk up --workers 2        (then, elsewhere: source zdk-data/env)
+    Example: zdk up --workers 2
+
+    Then, elsewhere: source zdk-data/env
     """
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -200,6 +201,38 @@ def test_a_damaged_blob_is_replaced_by_a_restore(place: Place) -> None:
     assert (found.copied.new, found.copied.missing, place.damaged()) == (1, [], 0)
 
 
+def test_nothing_is_swept_under_a_restore(place: Place) -> None:
+    filled(place)
+    place.back_up()
+    shutil.rmtree(place.blobs.root)
+    swept: list[bool] = []
+
+    def sweep() -> None:
+        database = Database(DatabaseOptions(place.url))
+        with (
+            pytest.raises(Unavailable, match="going on"),
+            database.write.begin() as connection,
+            fence.passed(database, connection),
+        ):
+            raise AssertionError("a removal passes the fence")
+        database.close()
+        swept.append(True)
+
+    place.backups.blobs = Interrupted(place.backups.blobs.root, sweep)
+    place.restore(force=True)
+    assert swept
+
+
+def test_a_restore_of_other_rows_than_were_backed_up_fails(place: Place) -> None:
+    filled(place)
+    path = place.back_up().point.folder / "manifest.json"
+    whole = json.loads(path.read_bytes())
+    whole["rows"]["events"] += 1
+    path.write_text(json.dumps(whole))
+    with pytest.raises(Unavailable, match="restored tables events have other numbers"):
+        place.restore(force=True)
+
+
 def test_rows_are_replaced_only_by_force(place: Place) -> None:
     filled(place)
     place.back_up()
@@ -222,6 +255,9 @@ def test_an_unfinished_backup_does_not_count_and_a_damaged_one_is_refused(place:
     with point.dump.open("ab") as file:
         file.write(b"x")
     with pytest.raises(Unavailable, match="damaged"):
+        place.restore(force=True)
+    (point.folder / "manifest.json").write_bytes(b'{"format": 1')
+    with pytest.raises(Unavailable, match=r"manifest\.json is damaged"):
         place.restore(force=True)
 
 
@@ -278,6 +314,41 @@ class TestPostgres:
         worker.dispose()
         monkeypatch.undo()
         place.restore(force=True)
+
+    def test_what_is_committed_while_it_begins_is_not_in_it(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        filled(place)
+        run = postgres_dump._run
+
+        def late(*arguments: Any) -> None:
+            monkeypatch.undo()
+            apply(place.storage, made(append("s", 4)))
+            run(*arguments)
+
+        monkeypatch.setattr(postgres_dump, "_run", late)
+        assert place.back_up().manifest.rows["events"] == 3
+        assert contents(place.storage, "s") == [1, 2, 3, 4]
+        place.restore(force=True)
+        assert contents(place.storage, "s") == [1, 2, 3]
+
+    def test_a_restore_that_fails_half_way_changes_nothing(self, place: Place) -> None:
+        filled(place)
+        place.back_up()
+        apply(place.storage, made(append("s", 4)))
+        # It is dropped after all other tables, and cannot be.
+        with place.storage.database.write.begin() as connection:
+            connection.execute(text("CREATE VIEW in_the_way AS SELECT * FROM alembic_version"))
+        with pytest.raises(Unavailable, match="pg_restore failed"):
+            place.restore(force=True)
+        assert contents(place.storage, "s") == [1, 2, 3, 4]
+
+    def test_an_older_server_is_refused(self, place: Place) -> None:
+        filled(place)
+        path = place.back_up().point.folder / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | {"server": 99}))
+        with pytest.raises(InvalidRequest, match="restore into a server that is not older"):
+            place.restore(force=True)
 
     @pytest.mark.parametrize("version", [None, "9.6.24"])
     def test_programs_that_do_not_fit_are_named(

@@ -94,9 +94,15 @@ class Endpoint:
     @property
     def pool_process(self) -> int:
         """The only one."""
-        children = psutil.Process(self.child.pid).children()
-        # The other is the one that answers.
-        return max(int(child.pid) for child in children)
+        return max(self._children())
+
+    @property
+    def answering_process(self) -> int:
+        """The one that answers, which is forked first."""
+        return min(self._children())
+
+    def _children(self) -> list[int]:
+        return [int(child.pid) for child in psutil.Process(self.child.pid).children()]
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +233,8 @@ def test_while_it_ends_it_is_live_and_not_ready(endpoint: Endpoint) -> None:
         with Redis.from_url(endpoint.site.broker_url) as redis:
             redis.lpush("storage.write", _item(json.dumps([[_message()], {}, {}]), "held"))
         wait_until(lambda: endpoint.value("zdk_pool_busy") == 1, "the pool is busy")
+        # A terminal, and some supervisors, tell all processes of a group.
+        os.kill(endpoint.answering_process, signal.SIGTERM)
         endpoint.child.send_signal(signal.SIGTERM)
         wait_until(lambda: endpoint.ask("/ready")[1]["detail"] == "the worker is ending", "ending")
         assert endpoint.ask("/live")[0] == 200

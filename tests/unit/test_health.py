@@ -63,12 +63,20 @@ def test_an_answer_is_kept_for_a_while() -> None:
     assert subject.begin().result(10) == 2
 
 
-def test_a_failure_is_an_answer_too() -> None:
+def test_a_failure_is_an_answer_too_and_is_kept_as_long() -> None:
+    asked: list[int] = []
+
     def ask() -> int:
+        asked.append(1)
         raise OSError("gone")
 
-    with pytest.raises(OSError, match="gone"):
-        Asked(ask).begin().result(10)
+    now = [100.0]
+    subject = Asked(ask, clock=lambda: now[0])
+    for moment, times in ((100.0, 1), (104.9, 1), (105.1, 2)):
+        now[0] = moment
+        with pytest.raises(OSError, match="gone"):
+            subject.begin().result(10)
+        assert len(asked) == times
 
 
 def test_what_does_not_answer_is_asked_once_and_not_waited_for() -> None:

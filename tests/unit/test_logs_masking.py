@@ -78,6 +78,38 @@ def test_a_stack_tells_places_and_kinds() -> None:
     assert MARK not in told
 
 
+def test_an_error_that_the_pool_has_brought() -> None:
+    class Brought(Exception):
+        exc = OSError(28, "No space left on device")
+
+    # Its text is the stack, as text.
+    assert describe(Brought(MARK)) == "OSError: [Errno 28] No space left on device"
+
+
+def test_a_long_text_is_cut() -> None:
+    assert len(describe(NotFound("x" * 5000))) == 1000
+
+
+def test_a_cause_that_is_suppressed_is_not_told() -> None:
+    error = NotFound("it is not there")
+    error.__context__ = KeyError(MARK)
+    assert describe_with_stack(error).startswith("KeyError\n")
+    error.__suppress_context__ = True
+    assert describe_with_stack(error) == "NotFound: it is not there"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_what_is_written_beside_words_is_masked(log_format: str) -> None:
+    arguments = (f"redis://:{MARK}@host/0", {"args": MARK}, OSError(MARK))
+    record = logging.LogRecord("kombu", logging.INFO, "", 0, "at %s: %r, %s", arguments, None)
+    vars(record)["broker"] = f"redis://:{MARK}@host/0"
+    vars(record)["error"] = ValueError(MARK)
+    line = LineFormatter("json" if log_format == "json" else "console").format(record)
+    assert "at redis://***@host/0: '<dict>', OSError: " in line
+    assert "ValueError" in line
+    assert MARK not in line.replace(f"OSError: {MARK}", "")
+
+
 @pytest.mark.parametrize("log_format", ["console", "json"])
 def test_a_line_of_a_library(log_format: str) -> None:
     error = failed()

@@ -131,6 +131,18 @@ def test_a_worker_that_is_gone_comes_first_and_does_not_count() -> None:
     assert picture.totals.rates.operations == 1000
 
 
+def test_times_are_those_of_all_workers_together() -> None:
+    beat = worker(1).beat
+    none = [0] * (len(BOUNDS) - 2)
+    quick = Counts(wait=(90, 0, 0, *none), apply=(0, 60, 0, *none))
+    slow = Counts(wait=(0, 0, 10, *none), apply=(0, 0, 40, *none))
+    found = totals_of(
+        SeenWorker(msgspec.structs.replace(beat, recent=recent), 1.0) for recent in (quick, slow)
+    )
+    assert (found.wait_p50, found.wait_p95) == (BOUNDS[0], BOUNDS[2])
+    assert (found.apply_p50, found.apply_p95) == (BOUNDS[1], BOUNDS[2])
+
+
 def test_no_workers() -> None:
     assert "no workers" in "\n".join(lines(Situation([]).picture()))
 

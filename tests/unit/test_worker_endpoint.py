@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from worker.health.asking import Asked
 from worker.health.life import Limits
 from worker.health.pulse import Beat, Pulse
 from worker.health.readiness import Readiness
-from worker.http import heart
+from worker.http import heart, server
 from worker.http.answers import Answers
 from worker.http.heart import Heart
 from worker.metrics.collectors import StateCollector
@@ -143,6 +144,18 @@ def test_what_cannot_be_asked_is_left_out() -> None:
 
 def test_other_paths() -> None:
     assert Subject().ask("/")[0] == 404
+
+
+def test_it_ends_where_the_kernel_does_not_tell_that_the_worker_was_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    subject = server._Server.__new__(server._Server)
+    for parent in (os.getppid(), -1):
+        subject.parent = parent
+        subject.service_actions()
+    assert ended == [0]
 
 
 def test_the_heart_tells_what_the_pool_does(monkeypatch: pytest.MonkeyPatch) -> None:

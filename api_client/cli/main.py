@@ -63,7 +63,8 @@ def build_app(*, operator: bool = True) -> typer.Typer:
     if operator:
         mount_operator_verbs(app)
     for part in (app, *(group.typer_instance for group in app.registered_groups)):
-        _reflow_help(part)
+        if part is not None:
+            _reflow_help(part)
     return app
 
 
@@ -84,7 +85,7 @@ def _own(group: typer.Typer) -> typer.Typer:
     return own
 
 
-def _reflow_help(app: typer.Typer | None) -> None:
+def _reflow_help(app: typer.Typer) -> None:
     """Let the terminal break the lines of the verbs' docstrings, not the source code. What shall
     stand on a line of its own, such as each example, is a paragraph of its own."""
     for command in app.registered_commands:

@@ -16,6 +16,7 @@ from worker.migrate import upgrade
 from worker.queues import BrokerState, QueueState, UnacknowledgedState
 from worker.schema import dead_letters
 from worker.top import looks
+from worker.top.states import NewestDeadLetter
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -68,7 +69,7 @@ def test_a_database(tmp_path: Path) -> None:
             )
     found = look()
     assert (found.dialect, found.dead_letters) == ("sqlite", 2)
-    assert found.newest == looks.NewestDeadLetter(NOON + timedelta(hours=1), "conflict")
+    assert found.newest == NewestDeadLetter(NOON + timedelta(hours=1), "conflict")
     # More than the one page of an empty one, although most of it is still in the log beside it.
     assert found.size > 4096
     database.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -126,7 +127,7 @@ def test_bytes_into_and_out_of_the_blob_store(tmp_path: Path) -> None:
     blobs = CountedBlobs(MemoryBlobStore(), counts)
     path = tmp_path / "bytes"
     path.write_bytes(DATA)
-    ways = {
+    ways: dict[str, Callable[[], object]] = {
         "offered": lambda: blobs.offer(SHA256, len(DATA), path),
         "put": lambda: blobs.put(SHA256, len(DATA), [DATA]),
         "in a part": lambda: blobs.uploads.put(BlobReference(SHA256, len(DATA)), 0, [DATA]),

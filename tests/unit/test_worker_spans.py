@@ -9,6 +9,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.util._once import Once
 
 from api_client.contract.codec import MAX_TRACES, Message
 from api_client.contract.errors import ErrorRecord
@@ -105,7 +106,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         # Longer than the test takes: what comes has been sent at the end.
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
         monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
-        monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", trace.Once())
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
         yield found
         provider = trace.get_tracer_provider()
         if isinstance(provider, TracerProvider):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from tests.support.waiting import wait_until
 from worker.top.watcher import Watcher
 
@@ -42,5 +44,20 @@ def test_what_cannot_be_opened_is_tried_again() -> None:
     watcher = Watcher(open_look, 0.01)
     try:
         wait_until(lambda: watcher.latest(30.0) == (7, ""), "an answer")
+    finally:
+        watcher.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("\nfirst\nsecond", "first"), ("x" * 300, "x" * 200), ("", "ValueError")]
+)
+def test_an_error_is_told_in_one_line_that_is_not_long(text: str, told: str) -> None:
+    def open_look() -> Callable[[], int]:
+        raise ValueError(text)
+
+    watcher = Watcher(open_look, 3600.0)
+    try:
+        watcher.wait(30)
+        assert watcher.latest(3600.0) == (None, told)
     finally:
         watcher.close()

@@ -19,6 +19,7 @@ from tests.dashboard.drawing import Line, day, draw
 from tests.dashboard.load import run_load
 from tests.dashboard.panels import Panel, Target, panels
 from tests.support.postgres import PostgresServer
+from tests.support.waiting import wait_until
 from worker.embedded.valkey import EmbeddedValkey
 
 _PICTURE = Path(__file__).resolve().parents[2] / "docs" / "operations" / "dashboard.png"
@@ -67,6 +68,7 @@ def _observe(stage: Stage, seconds: float) -> list[tuple[Panel, list[Line]]]:
     rules = (RULES / "alerts.yml").read_text()
     with Prometheus(stage.folder / "prometheus", rules, targets) as prometheus:
         stage.start_worker()
+        wait_until(lambda: prometheus.query("zdk_live and zdk_ready"), "the first scrape")
         begun = time.time()
         run_load(stage, seconds)
         ended = time.time()
@@ -87,8 +89,7 @@ def _lines(prometheus: Prometheus, target: Target, begun: float, ended: float) -
     found = []
     for series in prometheus.query_range(target.expression, begun, ended, 1.0):
         points = [(float(at), float(value)) for at, value in series["values"]]
-        points = [(at, value) for at, value in points if math.isfinite(value)]
-        if points:
+        if any(math.isfinite(value) for _, value in points):
             found.append(Line(_named(target.legend, series["metric"]), points))
     return found
 

@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 _PANEL = "Connection"
-#: Thirty days.
-_MOST_SECONDS = 2_592_000.0
 
 AppArgument = Annotated[str, typer.Argument(metavar="APP", help="The application's name.")]
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.")]
@@ -78,11 +76,5 @@ ArtifactsOption = Annotated[
 ]
 TimeoutOption = Annotated[
     float,
-    typer.Option(
-        min=0,
-        max=_MOST_SECONDS,
-        metavar="SECONDS",
-        help="How long each wait may take.",
-        rich_help_panel=_PANEL,
-    ),
+    typer.Option(metavar="SECONDS", help="How long each wait may take.", rich_help_panel=_PANEL),
 ]

@@ -49,7 +49,6 @@ def test_the_terminal_breaks_the_lines_of_all_verbs() -> None:
         "doctor --timeout",
         "sweep --grace",
         "up --grace",
-        "outbox drain nowhere.db --timeout",
     ],
 )
 def test_what_is_no_time_is_refused(words: str, number: str) -> None:

@@ -70,7 +70,7 @@ def _one_point(site: Site) -> Account:
     destroyed = site.wait_for("accepted", _SOME)
     site.postgres.create_database("drill")
     site.zdk("restore", backups, pg_bin, "--dry-run")
-    _console.print(f"restored:    {site.zdk('restore', backups, pg_bin)}")
+    _console.print(site.zdk("restore", backups, pg_bin))
     site.zdk("migrate")
     site.start_workers()
     site.drain()

@@ -62,7 +62,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -
             logged_worker(folder / "worker", environment, *options) as worker,
             StorageClient(broker) as client,
         ):
-            client.sessions.create(KEY).result(timeout=20)
+            client.sessions.create(KEY).result(timeout=60)
             yield Logged(site, worker, client, plain)
 
 
@@ -79,7 +79,7 @@ def test_a_message_is_one_line(logged: Logged, caplog: pytest.LogCaptureFixture)
         receipt = logged.client.sessions.append(
             KEY, Event(author=MARK, content=MARK, state_delta={"step": MARK})
         )
-        receipt.result(timeout=20)
+        receipt.result(timeout=60)
     line = logged.worker.wait_for_event("message applied", message_id=receipt.message_id)
 
     assert line["logger"] == "worker.logs_lines"
@@ -103,13 +103,13 @@ def test_outcomes_are_counted_by_code(logged: Logged) -> None:
     nobody = SessionKey("app", "user", "nobody")
     receipt = logged.client.sessions.append(nobody, Event(author="a", content=MARK))
     with pytest.raises(NotFound):
-        receipt.result(timeout=20)
+        receipt.result(timeout=60)
     line = logged.worker.wait_for_event("message applied", message_id=receipt.message_id)
     assert (line["applied"], line["failed"], line["codes"]) == (0, 1, {"not_found": 1})
 
 
 def test_a_query_is_one_line_for_debugging(logged: Logged) -> None:
-    logged.client.sessions.load(KEY).result(timeout=20)
+    logged.client.sessions.load(KEY).result(timeout=60)
     line = logged.worker.wait_for_event("query answered", operation="session.load")
     assert line["level"] == "debug"
     assert line["queue"] == codec.READ_QUEUE
@@ -117,9 +117,9 @@ def test_a_query_is_one_line_for_debugging(logged: Logged) -> None:
 
 def test_artifacts(logged: Logged) -> None:
     key = ArtifactKey("app", "user", "logged", "report.txt")
-    logged.client.artifacts.save(key, MARK, metadata={"note": MARK}).result(timeout=20)
-    logged.client.artifacts.save(key, (MARK * 20_000).encode()).result(timeout=20)
-    logged.client.artifacts.load(key).result(timeout=20)
+    logged.client.artifacts.save(key, MARK, metadata={"note": MARK}).result(timeout=60)
+    logged.client.artifacts.save(key, (MARK * 20_000).encode()).result(timeout=60)
+    logged.client.artifacts.load(key).result(timeout=60)
 
 
 def test_what_is_no_message(logged: Logged) -> None:
@@ -149,7 +149,7 @@ def test_what_the_database_refuses(logged: Logged) -> None:
     try:
         long = Event(id=f"{MARK}{'x' * 60}", author="a", content=MARK)
         with pytest.raises(StorageError, match="CheckViolation") as caught:
-            logged.client.sessions.append(KEY, long).result(timeout=20)
+            logged.client.sessions.append(KEY, long).result(timeout=60)
         assert MARK not in str(caught.value)
     finally:
         execute("ALTER TABLE events DROP CONSTRAINT short")
@@ -165,7 +165,7 @@ def test_a_process_that_is_killed_at_work(logged: Logged) -> None:
         wait_for_waiters(logged.database_url)
         process.kill()
         process.wait(30)
-    receipt.result(timeout=20)
+    receipt.result(timeout=60)
     logged.worker.wait_for(lambda line: "SIGKILL" in json.dumps(line), "the death is told")
 
 
@@ -175,7 +175,7 @@ def test_a_database_that_drops_its_connections(logged: Logged) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE pid <> pg_backend_pid() AND datname = current_database()",
     )
-    logged.client.sessions.append(KEY, Event(author="a", content=MARK)).result(timeout=20)
+    logged.client.sessions.append(KEY, Event(author="a", content=MARK)).result(timeout=60)
     line = logged.worker.wait_for_event("trouble, trying again until it passes")
     assert "AdminShutdown" in line["error"] or "OperationalError" in line["error"]
 

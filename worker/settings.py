@@ -11,11 +11,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings.sources import EnvSettingsSource
 
 from api_client.contract.limits import GIB, MAX_MESSAGE_AGE_DAYS
-from api_client.contract.queues import is_amqp
 from worker.database import DatabaseOptions
 from worker.logs_format import LogFormat
 from worker.passwords import with_password
 from worker.secret_files import FileSettingsSource
+from worker.server_urls import check_broker_url, check_result_url, is_redis
+
+_BROKER = "redis://localhost:6379/0"
 
 
 class Settings(BaseSettings):
@@ -76,7 +78,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    broker_url: str = "redis://localhost:6379/0"
+    broker_url: str = _BROKER
     broker_password: SecretStr | None = None
     result_url: str | None = Field(default=None, validate_default=True)
     database_url: str = Field(default_factory=lambda: f"sqlite:///{Path('zdk.db').absolute()}")
@@ -130,11 +132,19 @@ class Settings(BaseSettings):
             self.database_url = _joined("database", self.database_url, self.database_password)
         return self
 
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_is_known(cls, url: str) -> str:
+        check_broker_url(url)
+        return url
+
     @field_validator("result_url")
     @classmethod
     def _results_are_in_redis(cls, url: str | None, info: ValidationInfo) -> str | None:
-        if url is None and is_amqp(info.data["broker_url"]):
-            raise ValueError("give the Redis for results; ZDK_BROKER_URL is a RabbitMQ")
+        if url is not None:
+            check_result_url(url)
+        elif not is_redis(info.data.get("broker_url", _BROKER)):
+            raise ValueError("give the Redis for results; ZDK_BROKER_URL is none")
         return url
 
     @property

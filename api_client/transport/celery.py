@@ -15,7 +15,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from api_client.contract import codec
-from api_client.contract.errors import StorageError, Unavailable
+from api_client.contract.errors import InvalidRequest, StorageError, Unavailable
 from api_client.contract.outcomes import QueryReply, WriteReply
 from api_client.contract.queues import is_amqp
 from api_client.transport.base import BlobFile, OnQueryReply, OnWriteReply
@@ -41,6 +41,10 @@ class CeleryTransport:
         result_url: the Redis that holds results and staged bytes.
         blobs: the workers' blob store, if this process can reach it; large bytes then go
             straight there instead of through Redis.
+
+    Raises:
+        InvalidRequest: the broker's URL is malformed, or has an unknown option.
+        ValueError: that of the results is, or has.
     """
 
     #: The broker keeps what it has taken, as well as it is set up to.
@@ -147,7 +151,10 @@ class CeleryTransport:
 
 def _publisher(broker_url: str) -> Publisher:
     if broker_url.startswith(("redis://", "rediss://")):
-        return RedisPublisher(broker_url)
+        try:
+            return RedisPublisher(broker_url)
+        except ValueError as error:
+            raise InvalidRequest(f"broker_url: {error}", field="broker_url") from error
     # Imported late: these take longer than all the rest of the client.
     if is_amqp(broker_url):
         from api_client.transport.amqp_publisher import AmqpPublisher

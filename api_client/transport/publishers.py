@@ -8,13 +8,13 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import msgspec
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from api_client.contract import codec
 from api_client.contract.errors import Unavailable
+from api_client.transport.redis_urls import open_redis
 
 #: Of every connection to Redis. In seconds; without them a silent one is waited for without end
 #: (celery issue 4296).
@@ -67,12 +67,12 @@ class RedisPublisher:
         url: ``redis://``, ``rediss://``.
 
     Raises:
-        ValueError: the URL is malformed.
+        ValueError: the URL is malformed, or has an unknown option.
     """
 
     def __init__(self, url: str):
         # One new try for a connection that has gone while it was idle.
-        self._redis = Redis.from_url(url, retry=Retry(NoBackoff(), 1), **SOCKET_OPTIONS)
+        self._redis = open_redis(url, retry=Retry(NoBackoff(), 1), **SOCKET_OPTIONS)
 
     def publish(
         self,

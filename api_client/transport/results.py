@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from redis import Redis
 from redis.client import PubSub
 from redis.exceptions import RedisError
+
+from api_client.transport.redis_urls import open_redis
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +59,15 @@ class ResultReader:
         url: of the Redis result backend.
         prefix: of this client's task ids.
         options: of the connection, as redis-py takes them.
+
+    Raises:
+        ValueError: the URL is malformed, or has an unknown option.
     """
 
     def __init__(self, url: str, prefix: str, options: Mapping[str, Any]):
         # With version 3, redis-py makes text for its log of every reply, which may have megabytes
         # (``redis/_parsers/resp3.py``, ``handle_pubsub_push_response``).
-        self.redis = Redis.from_url(url, protocol=2, **options)
+        self.redis = open_redis(url, protocol=2, **options)
         self._prefix = f"{_KEY}{prefix}."
         #: When to look for a result by key, by the id of the try.
         self._expected: dict[str, float] = {}

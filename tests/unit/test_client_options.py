@@ -32,11 +32,26 @@ def test_a_place_that_is_none(place: Any) -> None:
     assert caught.value.field == "outbox"
 
 
-@pytest.mark.parametrize("url", [5, "http://localhost", "redis://localhost:port/0"])
+@pytest.mark.parametrize(
+    "url", [5, "http://localhost", "redis://localhost:port/0", f"{BROKER}?surprise=1"]
+)
 def test_a_result_url_that_is_none(url: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         StorageClient(BROKER, result_url=url)
     assert caught.value.field == "result_url"
+
+
+@pytest.mark.parametrize("url", ["redis://localhost:port/0", "redis://localhost/0?surprise=1"])
+def test_a_broker_url_that_is_none(url: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"^broker_url: the URL of Redis") as caught:
+        StorageClient(url, result_url=BROKER)
+    assert caught.value.field == "broker_url"
+
+
+def test_no_piece_of_a_password_is_shown() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        StorageClient("redis://:hunter/2@localhost/0")
+    assert "hunter" not in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def test_a_password_without_a_place_is_refused(
 ) -> None:
     monkeypatch.setenv("ZDK_BROKER_URL", url)
     monkeypatch.setenv("ZDK_BROKER_PASSWORD", "hunter2")
+    monkeypatch.setenv("ZDK_RESULT_URL", "redis://results/0")
 
     error = told(capsys)
 

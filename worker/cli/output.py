@@ -37,6 +37,7 @@ def load_settings() -> Settings:
 
 def _told(place: tuple[int | str, ...], message: str) -> str:
     """The message with the variable's name; one about several settings names them itself."""
+    message = message.removeprefix("Value error, ")
     return f"ZDK_{'_'.join(map(str, place)).upper()}: {message}" if place else message
 
 

@@ -1,0 +1,96 @@
+"""Whether URLs of servers say what the libraries understand. Nothing is connected to.
+
+Without this a slip ends a worker with a stack of kombu's, once it has started, or is passed over:
+redis-py takes ``redis://host/one`` for database 0.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from redis import ConnectionPool
+from redis.exceptions import RedisError
+
+from api_client.contract.queues import AMQP_SCHEMES
+
+_REDIS = ("redis", "rediss")
+_BROKERS = (*_REDIS, "sentinel", *(scheme.removesuffix("://") for scheme in AMQP_SCHEMES))
+#: What kombu takes from a query string, beside options of TLS; the rest it refuses.
+_BROKER_OPTIONS = frozenset({"login_method"})
+
+
+def is_redis(url: str) -> bool:
+    """Whether a server is a Redis that is reached directly."""
+    return urlsplit(url).scheme in _REDIS
+
+
+def check_broker_url(url: str) -> None:
+    """Look at the URL of a broker, or at several with semicolons between.
+
+    Raises:
+        ValueError: it names no broker that is known here, or not rightly. The message shows no
+            more of it than names of options, since a part may be a piece of a password in which
+            a special character was not escaped.
+    """
+    for part in url.split(";"):
+        found = _checked(part, _BROKERS)
+        unknown = [name for name in _options(found) if not _is_for_broker(name)]
+        if unknown:
+            raise ValueError(
+                f"a broker takes no option {', '.join(unknown)} in its URL; leave it out "
+                "(options of TLS begin with ssl_)"
+            )
+        _check_redis(part, found)
+
+
+def check_result_url(url: str) -> None:
+    """Look at the URL of the Redis with results.
+
+    Raises:
+        ValueError: as `check_broker_url`.
+    """
+    _check_redis(url, _checked(url, _REDIS))
+
+
+def _checked(url: str, schemes: tuple[str, ...]) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        # Reading it says whether it is a number, and in range.
+        _ = parts.port
+        if "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            "the URL is malformed: a port is a number up to 65535, and special characters in user "
+            "and password are escaped, such as %2F for /"
+        ) from None
+    if parts.scheme not in schemes or "://" not in url:
+        known = ", ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"the URL must begin with one of {known}")
+    return parts
+
+
+def _options(parts: SplitResult) -> list[str]:
+    return [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+
+
+def _is_for_broker(name: str) -> bool:
+    return name.startswith("ssl_") or name in _BROKER_OPTIONS
+
+
+def _check_redis(url: str, parts: SplitResult) -> None:
+    if parts.scheme not in _REDIS:
+        return
+    database = parts.path.strip("/")
+    if database and not database.isdecimal():
+        raise ValueError("what follows the host must be the number of a database, such as /0")
+    try:
+        pool = ConnectionPool.from_url(url)
+        # What a pool does for its first connection, which is not opened yet.
+        pool.connection_class(**pool.connection_kwargs)
+    except (TypeError, ValueError, RedisError):
+        names = ", ".join(_options(parts)) or "none"
+        raise ValueError(
+            f"the URL has an option that Redis' client does not take, or with a wrong value "
+            f"(options: {names})"
+        ) from None

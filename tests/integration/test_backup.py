@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,7 +251,9 @@ def test_an_unfinished_backup_does_not_count_and_a_damaged_one_is_refused(place:
         place.restore()
     filled(place)
     point = place.back_up().point
-    (place.backups.begin().folder / "database.dump").write_bytes(b"torn")
+    torn = place.backups.folder / "20991231T000000.000000Z"
+    torn.mkdir()
+    (torn / "database.dump").write_bytes(b"torn")
     assert place.backups.points() == [point]
     with point.dump.open("ab") as file:
         file.write(b"x")
@@ -259,6 +262,24 @@ def test_an_unfinished_backup_does_not_count_and_a_damaged_one_is_refused(place:
     (point.folder / "manifest.json").write_bytes(b'{"format": 1')
     with pytest.raises(Unavailable, match=r"manifest\.json is damaged"):
         place.restore(force=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"no list\n", b"\xff\xfe\n"])
+def test_a_backup_that_has_lost_its_list_of_blobs_is_refused(place: Place, content: bytes) -> None:
+    filled(place)
+    place.back_up().point.list.write_bytes(content)
+    with pytest.raises(Unavailable, match=r"blobs\.txt is damaged"):
+        place.restore(force=True)
+
+
+def test_a_backup_that_fails_leaves_nothing(place: Place) -> None:
+    filled(place)
+    (place.backups.folder / "blobs").parent.mkdir()
+    # Where a folder is needed, there is a file.
+    (place.backups.folder / "blobs").touch()
+    with pytest.raises(OSError, match="blobs"):
+        place.back_up()
+    assert [path.name for path in place.backups.folder.iterdir()] == ["blobs"]
 
 
 def test_a_backup_of_a_later_release_or_another_kind_is_refused(place: Place) -> None:
@@ -350,7 +371,8 @@ class TestPostgres:
         with pytest.raises(InvalidRequest, match="restore into a server that is not older"):
             place.restore(force=True)
 
-    @pytest.mark.parametrize("version", [None, "9.6.24"])
+    # What 17 makes begins with a setting that a server of 16 refuses when it is restored.
+    @pytest.mark.parametrize("version", [None, "9.6.24", "17.2", "18.1"])
     def test_programs_that_do_not_fit_are_named(
         self, place: Place, tmp_path: Path, version: str | None
     ) -> None:
@@ -364,6 +386,20 @@ class TestPostgres:
         with pytest.raises(InvalidRequest, match="--pg-bin") as caught:
             back_up(place.storage.database, place.blobs, place.backups, Programs(folder))
         assert caught.value.field == "pg_bin"
+
+    def test_what_a_newer_program_has_made_of_this_server_does_not_go_back(
+        self, place: Place, tmp_path: Path
+    ) -> None:
+        filled(place)
+        newer = programs(18, os.geteuid())
+        dump, dsn = tmp_path / "dump", place.url.replace("+psycopg2", "")
+        subprocess.run(
+            [newer / "pg_dump", "--format=custom", f"--file={dump}", dsn], check=True, timeout=60
+        )
+        back = [newer / "pg_restore", "--clean", "--exit-on-error", f"--dbname={dsn}", dump]
+        done = subprocess.run(back, capture_output=True, text=True, timeout=60, check=False)
+        # Once it does, Programs.find need not refuse it.
+        assert "transaction_timeout" in done.stderr
 
     def test_the_password_is_not_among_the_arguments(
         self, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -396,6 +432,20 @@ class TestCommand:
             return CliRunner().invoke(build_app(), arguments, env=environment)
 
         return invoke
+
+    def test_a_damaged_point_does_not_hide_the_others(
+        self, place: Place, run: Callable[..., Result]
+    ) -> None:
+        filled(place)
+        place.back_up()
+        damaged = place.back_up().point
+        (damaged.folder / "manifest.json").write_text("{")
+        done = run("restore", "--list", "--json")
+        assert (done.exit_code, len(json.loads(done.stdout)["points"])) == (1, 1)
+        assert f"{damaged.folder}/manifest.json is damaged" in done.stderr
+
+    def test_a_folder_without_backups_says_so(self, run: Callable[..., Result]) -> None:
+        assert "holds no finished backup" in run("restore", "--list").stderr
 
     def test_there_and_back(self, place: Place, run: Callable[..., Result]) -> None:
         filled(place)

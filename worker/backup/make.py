@@ -50,8 +50,7 @@ def back_up(
         Unavailable: it cannot be read, or another backup is going on.
         OSError: the backup cannot be written.
     """
-    with fence.hold(database):
-        point = backups.begin()
+    with fence.hold(database), backups.begin() as point:
         made_at = datetime.now(timezone.utc)
         with _snapshot(database, programs, point) as connection:
             revision = current(connection)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -78,7 +80,11 @@ class Point:
         return self.folder / "blobs.txt"
 
     def blobs(self) -> Iterator[BlobReference]:
-        """The blobs that the dump refers to."""
+        """The blobs that the dump refers to.
+
+        Raises:
+            ValueError: the list is damaged.
+        """
         with self.list.open() as lines:
             for line in lines:
                 sha256, size = line.split()
@@ -100,6 +106,7 @@ class Point:
 
         Raises:
             InvalidRequest: it was never finished, or a later release has made it.
+            Unavailable: it is damaged.
         """
         try:
             data = (self.folder / _MANIFEST).read_bytes()
@@ -111,7 +118,9 @@ class Point:
                 field="point",
             ) from None
         except msgspec.MsgspecError as error:
-            raise Unavailable(f"{self.folder / _MANIFEST} is damaged: {error}") from error
+            raise Unavailable(
+                f"{self.folder / _MANIFEST} is damaged: {error}; take another point", field="point"
+            ) from error
         if found.format > FORMAT:
             raise InvalidRequest(
                 f"{self.folder} has format {found.format}, this release reads {FORMAT}; use the "
@@ -135,9 +144,19 @@ class Backups:
         self.folder = folder.absolute()
         self.blobs = FilesystemBlobStore(self.folder / "blobs")
 
-    def begin(self) -> Point:
-        """A new point."""
+    @contextmanager
+    def begin(self) -> Iterator[Point]:
+        """A new point. It is removed if it is not finished, so that what fails every night for want
+        of room does not take more of it each time."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        point = self._made()
+        try:
+            yield point
+        except BaseException:
+            shutil.rmtree(point.folder, ignore_errors=True)
+            raise
+
+    def _made(self) -> Point:
         while True:
             name = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}"
             try:

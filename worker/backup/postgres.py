@@ -24,6 +24,9 @@ _VERSION_SECONDS = 10.0
 #: Seconds that connections of processes that have just ended may take to go.
 _LEAVE_SECONDS = 3.0
 _POLL_SECONDS = 0.1
+#: From this version on what the programs make begins with a setting that earlier servers refuse
+#: (``transaction_timeout``), so it cannot go back to where it came from.
+_NO_WAY_BACK = 17
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,27 @@ class Programs:
             at_least: the server's major version.
 
         Raises:
-            InvalidRequest: it is not there, or older than the server.
+            InvalidRequest: it is not there, older than the server, or so new that the server
+                could not restore what it makes.
         """
         path = shutil.which(name, path=None if self.folder is None else str(self.folder))
         where = self.folder or "the PATH"
+        most = "or later" if at_least >= _NO_WAY_BACK else f"to {_NO_WAY_BACK - 1}"
         advice = (
-            f"install PostgreSQL's client programs of version {at_least} or later (Debian: "
-            f"postgresql-client), or name their folder with --pg-bin"
+            f"install PostgreSQL's client programs of version {at_least} {most} (Debian: "
+            f"postgresql-client-{at_least}), or name their folder with --pg-bin"
         )
         if path is None:
             raise InvalidRequest(f"{name} is not in {where}; {advice}", field="pg_bin")
         if (version := _version(path)) < at_least:
             raise InvalidRequest(
                 f"{path} is of version {version}, the server of {at_least}; {advice}",
+                field="pg_bin",
+            )
+        if at_least < _NO_WAY_BACK <= version:
+            raise InvalidRequest(
+                f"{path} is of version {version}, and a server of {at_least} cannot restore what "
+                f"it makes; {advice}",
                 field="pg_bin",
             )
         return path

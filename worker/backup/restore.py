@@ -120,6 +120,8 @@ def _check(database: Database, point: Point, manifest: Manifest, force: bool) ->
         )
     if sha256_of(point.dump) != manifest.dump_sha256:
         raise Unavailable(f"{point.dump} is damaged; take another point", field="point")
+    if not _is_whole(point, manifest):
+        raise Unavailable(f"{point.list} is damaged; take another point", field="point")
     rows = _rows(database)
     if any(rows.values()) and not force:
         total = sum(rows.values())
@@ -128,6 +130,16 @@ def _check(database: Database, point: Point, manifest: Manifest, force: bool) ->
             "--force",
             field="database_url",
         )
+
+
+def _is_whole(point: Point, manifest: Manifest) -> bool:
+    """Whether the list names as many blobs and bytes as it did. Without this, rows would come back
+    whose bytes nobody misses until they are read."""
+    try:
+        sizes = [blob.size for blob in point.blobs()]
+    except ValueError:
+        return False
+    return (len(sizes), sum(sizes)) == (manifest.blobs, manifest.bytes)
 
 
 def _compare(database: Database, manifest: Manifest) -> None:

@@ -15,6 +15,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from api_client.contract.errors import StorageError
 from worker.artifacts.blobs import BlobStore, open_blob_store
 from worker.backup.copying import Copied, OnProgress
 from worker.backup.make import back_up
@@ -144,10 +145,25 @@ def _summary(point: Point, manifest: Manifest) -> dict[str, Any]:
 
 
 def _list(backups: Backups, as_json: bool) -> None:
-    found = [(point, point.manifest()) for point in backups.points()]
+    found, damaged = [], []
+    for point in backups.points():
+        try:
+            found.append((point, point.manifest()))
+        except StorageError as error:
+            damaged.append(error.message)
     if as_json:
         print_json({"points": [_summary(*each) for each in found]})
-        return
+    else:
+        _print_points(found)
+    for message in damaged:
+        print(f"zdk: {message}", file=sys.stderr)
+    if damaged:
+        raise typer.Exit(Exit.UNEXPECTED)
+    if not found:
+        print(f"zdk: {backups.folder} holds no finished backup", file=sys.stderr)
+
+
+def _print_points(found: list[tuple[Point, Manifest]]) -> None:
     table = Table(box=None)
     for title in ("point", "schema", "sessions", "events", "dump", "blobs", "missing"):
         table.add_column(title, justify="left" if title == "point" else "right", no_wrap=True)

@@ -393,10 +393,9 @@ class TestPostgres:
         filled(place)
         newer = programs(18, os.geteuid())
         dump, dsn = tmp_path / "dump", place.url.replace("+psycopg2", "")
-        subprocess.run(
-            [newer / "pg_dump", "--format=custom", f"--file={dump}", dsn], check=True, timeout=60
-        )
-        back = [newer / "pg_restore", "--clean", "--exit-on-error", f"--dbname={dsn}", dump]
+        there = [f"{newer}/pg_dump", "--format=custom", f"--file={dump}", dsn]
+        subprocess.run(there, check=True, timeout=60)
+        back = [f"{newer}/pg_restore", "--clean", "--exit-on-error", f"--dbname={dsn}", str(dump)]
         done = subprocess.run(back, capture_output=True, text=True, timeout=60, check=False)
         # Once it does, Programs.find need not refuse it.
         assert "transaction_timeout" in done.stderr

@@ -23,6 +23,7 @@ from api_client import Event, SessionKey, StorageClient
 from api_client.contract import codec
 from tests.support.containers import REPOSITORY, environment_of, interpolated, load_compose
 from tests.support.postgres import PostgresServer
+from tests.support.postgres_binaries import programs
 from tests.support.programs import clean_environment, run_zdk
 from tests.support.waiting import wait_until
 from worker.embedded.child import start_child, stop_child
@@ -53,6 +54,7 @@ class Host:
             "/run/secrets/": f"{self.folder}/secrets/",
             "/etc/redis.conf": f"{self.folder}/redis.conf",
             "/data/artifacts": f"{self.folder}/artifacts",
+            "/backups": f"{self.folder}/backups",
         }.items():
             text = text.replace(inside, outside)
         for name, port in self.ports.items():
@@ -262,6 +264,20 @@ def test_worker_works_in_its_containers_environment(migrated: Host) -> None:
     for password in (REDIS_PASSWORD, POSTGRES_PASSWORD):
         assert password not in log.read_text()
         assert password not in checked.stdout
+
+
+def test_a_backup_is_made_in_its_containers_environment(migrated: Host) -> None:
+    # In the image, too, its programs are of the server's version.
+    programs_here = str(programs(16, os.geteuid()))
+    environment = {
+        **migrated.environment("backup"),
+        "PATH": f"{programs_here}:{os.environ['PATH']}",
+    }
+    for words in (["backup", "/backups"], ["restore", "/backups", "--dry-run", "--force"]):
+        words = [migrated.here(word) for word in words]
+        done = run_zdk(*words, environment=environment, cwd=migrated.folder)
+        assert done.returncode == 0, done.stderr
+    assert migrated.command("backup") == ["backup", f"{migrated.folder}/backups"]
 
 
 def test_flowers_settings_reach_the_broker(host: Host) -> None:

@@ -57,5 +57,7 @@ def volume_mounts(service: Mapping[str, Any]) -> dict[str, str]:
     """Target folder to volume or host folder, from the short form `volume:/folder[:ro]`."""
     return {
         target: source
-        for source, target, *_ in (mount.split(":") for mount in service.get("volumes", []))
+        for source, target, *_ in (
+            interpolated(mount).split(":") for mount in service.get("volumes", [])
+        )
     }

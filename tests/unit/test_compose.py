@@ -42,7 +42,7 @@ ZDK_SERVICES = {
     name: service for name, service in SERVICES.items() if service["image"] == ZDK_IMAGE
 }
 WATCHING = {"flower", "prometheus", "grafana"}
-ZDK_VERBS = {"worker", "migrate", "doctor", "health"}
+ZDK_VERBS = {"worker", "migrate", "doctor", "health", "backup"}
 
 
 def is_one_shot(service: dict[str, Any]) -> bool:
@@ -102,11 +102,12 @@ def test_worker_starts_after_everything_it_needs() -> None:
     assert SERVICES["migrate"]["depends_on"].keys() == {"postgres"}
 
 
-def test_only_what_watches_has_a_profile() -> None:
+def test_what_only_watches_or_backs_up_has_a_profile() -> None:
     profiles = {name: service.get("profiles") for name, service in SERVICES.items()}
 
     assert {name for name, profile in profiles.items() if profile == ["watch"]} == WATCHING
-    assert all(profiles[name] is None for name in SERVICES.keys() - WATCHING)
+    assert profiles["backup"] == ["backup"]
+    assert all(profiles[name] is None for name in SERVICES.keys() - WATCHING - {"backup"})
 
 
 @pytest.mark.parametrize("kind", ["volumes", "configs", "secrets"])
@@ -158,7 +159,7 @@ def test_zdk_commands_are_known() -> None:
         words = service.get("healthcheck", {}).get("test", [])
         verbs += [verb for word, verb in pairwise(words) if word == "zdk"]
 
-    assert len(verbs) == 3
+    assert len(verbs) == 4
     assert set(verbs) <= ZDK_VERBS
 
 
@@ -331,6 +332,14 @@ def test_data_survives_its_container() -> None:
     assert volume_mounts(SERVICES["grafana"])["/var/lib/grafana"] == "dashboards"
 
 
+def test_a_backup_sees_the_blobs_and_has_a_place_of_its_own() -> None:
+    backup = SERVICES["backup"]
+
+    assert backup["command"] == ["backup", "/backups"]
+    assert volume_mounts(backup) == {"/data/artifacts": "blobs", "/backups": "backups"}
+    assert is_one_shot(backup)
+
+
 def test_only_the_migrate_job_migrates() -> None:
     assert SERVICES["migrate"]["command"] == ["migrate"]
     assert is_one_shot(SERVICES["migrate"])
@@ -420,7 +429,7 @@ def test_images_are_pinned_to_a_minor_release() -> None:
 
 def test_our_image_is_built_once() -> None:
     assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate"]
-    assert ZDK_SERVICES.keys() == {"migrate", "worker"}
+    assert ZDK_SERVICES.keys() == {"migrate", "worker", "backup"}
 
 
 # .env.example

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from tests.support.containers import REPOSITORY, load_compose, volume_mounts
 
 DOCKERFILE_TEXT = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
-WORKER = load_compose()["services"]["worker"]
+SERVICES = load_compose()["services"]
+WORKER = SERVICES["worker"]
 
 
 class Instruction(NamedTuple):
@@ -111,4 +112,25 @@ def test_final_image_has_no_build_tools() -> None:
     assert "-slim" in DOCKERFILE_TEXT.split("ARG PYTHON=")[1].splitlines()[0]
     assert base == "${PYTHON}"
     for command in final("RUN"):
-        assert not re.search(r"\b(apt|apt-get|pip|gcc|make|build-essential)\b", command), command
+        assert not re.search(r"\b(pip|gcc|make|build-essential)\b", command), command
+        packages = re.findall(r"apt-get install --yes --no-install-recommends ([^&]*)", command)
+        assert all(name.startswith(("lib", "zlib")) for each in packages for name in each.split())
+        assert ("apt-get" in command) == bool(packages), command
+
+
+def test_backups_are_made_with_the_programs_of_the_database() -> None:
+    # Later ones make what the server cannot restore, and earlier ones refuse it.
+    assert f"ARG POSTGRES={SERVICES['postgres']['image']}\n" in DOCKERFILE_TEXT
+    (copied,) = [each for each in final("COPY") if each.startswith("--from=postgres ")]
+    assert copied.split()[1:-1] == [
+        f"/usr/lib/postgresql/*/bin/{name}" for name in ("pg_dump", "pg_restore")
+    ]
+    assert copied.split()[-1] == "/usr/local/bin/"
+
+
+def test_the_folder_of_backups_belongs_to_the_user() -> None:
+    (user,) = final("USER")
+    uid, gid = user.split(":")
+    (made,) = [each for each in final("RUN") if f"--owner {uid} --group {gid}" in each]
+
+    assert volume_mounts(SERVICES["backup"]).keys() <= set(made.split())

@@ -13,6 +13,7 @@ from worker.health.asking import Asked
 from worker.health.life import Limits, fault
 from worker.health.pulse import Beat, Pulse
 from worker.health.readiness import Readiness
+from worker.http.heart import Heart
 
 LIMITS = Limits(loop=45, task=300, ending=30)
 BEAT = Beat(at=1000, processes=4)
@@ -45,6 +46,20 @@ def test_the_pulse_is_read_as_it_was_written() -> None:
     beat = Beat(1.5, 2, 3, 4, 5, 6)
     pulse.write(beat)
     assert pulse.read() == beat
+
+
+def test_a_beat_while_the_worker_ends_does_not_call_it_ready_again() -> None:
+    # Celery's pool turns the loop again while it ends.
+    pulse = Pulse()
+    heart = Heart(pulse, lambda: 4)
+    heart.beat()
+    assert not pulse.read().ending_since
+    heart.end()
+    since = pulse.read().ending_since
+    heart.beat()
+    heart.end()
+    assert since
+    assert pulse.read() == replace(pulse.read(), processes=4, ending_since=since)
 
 
 def test_an_answer_is_kept_for_a_while() -> None:

@@ -23,6 +23,7 @@ class Heart:
         self._processes = processes
         self._begun = 0
         self._waiting_since = 0.0
+        self._ending_since = 0.0
 
     def beat(self) -> None:
         """Show that the loop turns, and what the pool does."""
@@ -33,10 +34,13 @@ class Heart:
         if not taken or begun != self._begun:
             self._waiting_since = now if taken else 0.0
         self._begun = begun
-        self._pulse.write(Beat(now, self._processes(), busy, taken, self._waiting_since))
+        processes = self._processes()
+        self._pulse.write(
+            Beat(now, processes, busy, taken, self._waiting_since, self._ending_since)
+        )
 
     def end(self) -> None:
-        """Show that the worker finishes what has begun, during which its loop does not turn."""
-        now = time.monotonic()
-        busy = len(state.active_requests)
-        self._pulse.write(Beat(now, self._processes(), busy, ending_since=now))
+        """Show that the worker finishes what has begun, during which its loop need not turn. Later
+        beats, such as when the pool ends, show the same."""
+        self._ending_since = self._ending_since or time.monotonic()
+        self.beat()

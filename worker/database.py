@@ -7,12 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import make_dsn
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from api_client.contract.errors import InvalidRequest
 from worker.driver import driver_of
+
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,9 @@ def parse_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except ArgumentError:
+        if not 0 <= (url.port or 0) <= _LAST_PORT:
+            raise ValueError
+    except (ArgumentError, ValueError):
         raise InvalidRequest(
             "the database URL is malformed; examples: "
             "postgresql+psycopg2://user:password@host:5432/name, sqlite:///path.db",
@@ -121,7 +127,18 @@ def parse_url(text: str) -> URL:
             f"unsupported database {url.drivername!r}; use postgresql+psycopg2 or sqlite",
             field="database_url",
         )
+    if url.get_backend_name() == "postgresql":
+        _check_options(url)
     return url
+
+
+def _check_options(url: URL) -> None:
+    """Refuse options that libpq does not know, which it would say at each connection, as if the
+    server were away."""
+    try:
+        make_dsn(**{name: str(value) for name, value in url.query.items()})
+    except ProgrammingError as error:
+        raise InvalidRequest(f"the database URL: {error}".strip(), field="database_url") from None
 
 
 def is_memory(url: URL) -> bool:

@@ -18,6 +18,8 @@ from worker.secret_files import FileSettingsSource
 from worker.server_urls import check_broker_url, check_result_url, is_redis
 
 _BROKER = "redis://localhost:6379/0"
+#: Seconds; in milliseconds, and twice, PostgreSQL takes them still.
+_LONGEST = 1_000_000.0
 
 
 class Settings(BaseSettings):
@@ -76,6 +78,7 @@ class Settings(BaseSettings):
         extra="ignore",
         # An error would show all values, passwords too.
         hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     broker_url: str = _BROKER
@@ -89,9 +92,9 @@ class Settings(BaseSettings):
     pool_overflow: int = Field(default=0, ge=0)
     pool_timeout: float = Field(default=30.0, gt=0)
     pool_pre_ping: bool = False
-    statement_timeout: float = Field(default=30.0, gt=0)
-    lock_timeout: float = Field(default=10.0, gt=0)
-    connect_timeout: float = Field(default=5.0, gt=0)
+    statement_timeout: float = Field(default=30.0, gt=0, le=_LONGEST)
+    lock_timeout: float = Field(default=10.0, gt=0, le=_LONGEST)
+    connect_timeout: float = Field(default=5.0, gt=0, le=_LONGEST)
     patience: float = Field(default=20.0, ge=0)
     max_tries: int = Field(default=5, ge=1)
     give_up_after: int | None = Field(default=None, ge=1)
@@ -99,7 +102,7 @@ class Settings(BaseSettings):
     dead_letters: int = Field(default=1000, ge=1)
     dead_letter_bytes: int = Field(default=GIB, ge=1)
     time_limit: int = Field(default=300, gt=0)
-    shutdown_grace: float = Field(default=30.0, gt=0)
+    shutdown_grace: float = Field(default=30.0, gt=0, le=_LONGEST)
     result_expires: int = Field(default=3600, gt=0)
     prefetch: int = Field(default=2, ge=1)
     http_host: str = "127.0.0.1"

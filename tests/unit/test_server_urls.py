@@ -8,7 +8,9 @@ import pytest
 import typer
 from pydantic import ValidationError
 
+from api_client.contract.errors import InvalidRequest
 from worker.cli.output import load_settings
+from worker.database import parse_url
 from worker.server_urls import check_broker_url, check_result_url
 from worker.settings import Settings
 
@@ -104,3 +106,36 @@ def test_the_redis_with_results_takes_options() -> None:
     url = "redis://host/0?socket_timeout=5"
 
     assert Settings(broker_url="redis://host/1", result_url=url).results == url
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://host:port/zdk", "the database URL is malformed"),
+        ("postgresql://host:99999/zdk", "the database URL is malformed"),
+        ("postgresql://host/zdk?surprise=1", 'invalid connection option "surprise"'),
+    ],
+)
+def test_a_wrong_database_url(url: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message) as caught:
+        parse_url(url)
+    assert caught.value.field == "database_url"
+
+
+def test_a_database_url_with_options() -> None:
+    assert (
+        parse_url("postgresql://user:word@host/zdk?sslmode=require&connect_timeout=3").port is None
+    )
+
+
+@pytest.mark.parametrize("name", ["STATEMENT_TIMEOUT", "LOCK_TIMEOUT", "SHUTDOWN_GRACE"])
+@pytest.mark.parametrize("value", ["inf", "nan", "1e30", "0"])
+def test_seconds_that_no_server_takes(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"ZDK_{name}", value)
+
+    with pytest.raises(typer.Exit):
+        load_settings()
+
+    assert f"ZDK_{name}: " in capsys.readouterr().err

@@ -63,4 +63,4 @@ class Discards:
         try:
             self._transport.send_message(message_id, body)
         except Exception as error:
-            log.info("dead letters that were seen stay: %s", error)
+            log.info("dead letters that were seen stay: %s", str(error))

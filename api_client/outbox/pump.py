@@ -334,7 +334,9 @@ class Pump:
         level = (
             logging.INFO if dispatch.attempts or isinstance(error, StorageError) else logging.ERROR
         )
-        log.log(level, "a message could not be sent and will be sent again: %s", error)
+        # Only its text: who keeps what is logged would keep the frames of its traceback, too, and
+        # by them the whole outbox.
+        log.log(level, "a message could not be sent and will be sent again: %s", str(error))
         self._schedule.failed(dispatch.id, self._runtime.clock())
 
     # The end

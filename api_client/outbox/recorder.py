@@ -78,7 +78,8 @@ class Recorder:
                 "the outbox %s cannot be used: %s; new operations are refused until it can, "
                 "those accepted before wait",
                 home.journal.name,
-                error,
+                # Not the error, whose traceback leads to all that is in memory.
+                str(error),
             )
 
     def _can_wait(self, now: float) -> bool:

@@ -63,4 +63,4 @@ class Sender:
             left = max(0.0, inquiry.deadline - self._runtime.clock())
             self._transport.send_query(inquiry.id, inquiry.body, left)
         except Exception as error:
-            log.info("a query could not be sent and will be sent again: %s", error)
+            log.info("a query could not be sent and will be sent again: %s", str(error))

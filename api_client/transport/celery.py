@@ -93,7 +93,7 @@ class CeleryTransport:
                 if self._directly.stage(blobs) or not missed:
                     return
             except Unavailable as error:
-                log.warning("%s; the bytes go through Redis instead", error)
+                log.warning("%s; the bytes go through Redis instead", str(error))
         try:
             self._through_redis.stage(blobs, missed=missed)
         except RedisError as error:

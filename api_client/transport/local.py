@@ -90,7 +90,7 @@ class LocalTransport:
             reply = WriteReply(error=to_record(error))
         except Exception as error:
             # Without a reply the outbox sends the message again.
-            log.warning("a message could not be applied and will be tried again: %s", error)
+            log.warning("a message could not be applied and will be tried again: %s", str(error))
             return
         self._on_write(message_id, reply)
 
@@ -100,6 +100,6 @@ class LocalTransport:
         except StorageError as error:
             reply = QueryReply(error=to_record(error))
         except Exception as error:
-            log.warning("a query could not be answered: %s", error)
+            log.warning("a query could not be answered: %s", str(error))
             return
         self._on_query(query_id, reply)

@@ -113,7 +113,7 @@ class ResultReader:
                 complained = False
             except RedisError as error:
                 if not complained:
-                    log.warning("results cannot be read, trying again: %s", error)
+                    log.warning("results cannot be read, trying again: %s", str(error))
                 complained = True
                 self._closed.wait(_RECONNECT_PAUSE)
 

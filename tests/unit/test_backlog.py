@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import threading
 import weakref
 from collections import Counter
@@ -133,6 +134,20 @@ class TestMemory:
         assert outbox.pending == 300
         # Those that wait, and those of the one message that was formed.
         assert in_memory(path) <= 2 * FEW + 1
+
+    def test_a_log_that_is_kept_keeps_none_of_them(
+        self, path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # Given one that could not send, and said so to who keeps what is logged,
+        loop = DrivenLoop()
+        with caplog.at_level(logging.INFO), opened(path, FakeWorker(up=False), loop) as outbox:
+            write_many(outbox, ["s"] * 300)
+            loop.settle()
+        assert "could not be sent" in caplog.text
+        # when nobody has it any more, then nothing of it is in memory.
+        del outbox, loop
+        gc.collect()
+        assert in_memory(path) == 0
 
     def test_a_receipt_that_nobody_holds_costs_nothing(
         self, outbox: Outbox, loop: DrivenLoop

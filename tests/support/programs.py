@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
@@ -47,10 +49,24 @@ def run_zdk(
 def invoke_zdk(*arguments: str, environment: Mapping[str, str]) -> Result:
     """Run the ``zdk`` command in this process, with an environment like `run_zdk`'s."""
     others = dict.fromkeys(name for name in os.environ if name.startswith("ZDK_"))
-    return CliRunner().invoke(build_app(), arguments, env={**others, **environment})
+    with _log_as_it_was():
+        return CliRunner().invoke(build_app(), arguments, env={**others, **environment})
 
 
 def clean_environment(own: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without our settings, and with ``own``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ZDK_")}
     return {**kept, **own}
+
+
+@contextmanager
+def _log_as_it_was() -> Iterator[None]:
+    """Undo what a command that ends with its process does to the log of that process."""
+    root = logging.getLogger()
+    handlers, level = [*root.handlers], root.level
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        logging.captureWarnings(False)

@@ -15,10 +15,10 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from billiard import active_children
-from celery import Celery
-from celery.signals import worker_ready
+from celery import Celery, bootsteps
 
 log = logging.getLogger(__name__)
 
@@ -40,23 +40,34 @@ def bound_shutdown(app: Celery, grace: float) -> None:
         grace: seconds.
     """
     app.conf.worker_soft_shutdown_timeout = grace
+    app.steps["worker"].add(_Bound)
 
-    def hand_back() -> None:
-        log.warning("not finished within %g s: what is left goes back to the queue", grace)
-        app.conf.worker_soft_shutdown_timeout = 0.0
-        os.kill(os.getpid(), signal.SIGQUIT)
 
-    def bound(**_: object) -> None:
+class _Bound(bootsteps.StartStopStep):
+    """Has the worker's signals bound the shutdown, from before it first connects to its broker:
+    that may hang, too."""
+
+    # The processes that it forks first shall have none of this.
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        """Add to Celery's handlers, which are there by now."""
+        conf = worker.app.conf
+        grace = float(conf.worker_soft_shutdown_timeout)
+
+        def hand_back() -> None:
+            log.warning("not finished within %g s: what is left goes back to the queue", grace)
+            conf.worker_soft_shutdown_timeout = 0.0
+            os.kill(os.getpid(), signal.SIGQUIT)
+
+        def last() -> None:
+            wait = float(conf.worker_soft_shutdown_timeout)
+            _later(wait + _POOL_SECONDS, _kill_pool)
+            _later(wait + _LAST_SECONDS, _end)
+
         # Celery tells of a shutdown only after its handlers have waited, which may be for ever.
         _before_handler(signal.SIGTERM, lambda: _later(grace, hand_back))
         _before_handler(signal.SIGQUIT, last)
-
-    def last() -> None:
-        wait = float(app.conf.worker_soft_shutdown_timeout)
-        _later(wait + _POOL_SECONDS, _kill_pool)
-        _later(wait + _LAST_SECONDS, _end)
-
-    worker_ready.connect(bound, weak=False)
 
 
 def _kill_pool() -> None:

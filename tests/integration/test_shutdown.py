@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,9 +21,12 @@ from api_client.outbox.schedule import ScheduleOptions
 from tests.integration.conftest import Site
 from tests.support.locks import held_sessions, wait_for_waiters
 from tests.support.processes import wait_for_end
+from tests.support.programs import clean_environment
 from tests.support.stores import contents, letters, open_store
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
+from worker.embedded.child import kill_child, start_child
+from worker.embedded.server import LOOPBACK
 
 KEY = SessionKey("app", "user", "session")
 #: Seconds; what a shutdown may take beyond the grace period, and what a slow machine adds.
@@ -132,6 +137,26 @@ class TestOneWorker:
             os.kill(worker.pid, signal.SIGQUIT)
             worker.wait(timeout=30)
             wait_for_end(processes, timeout=10)
+
+
+def test_one_whose_broker_has_never_answered_ends_in_time(site: Site) -> None:
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        silent.settimeout(60)
+        environment = {
+            **site.environment,
+            "ZDK_BROKER_URL": f"redis://{LOOPBACK}:{silent.getsockname()[1]}",
+            "ZDK_RESULT_URL": site.valkey.url,
+            "ZDK_SHUTDOWN_GRACE": "1",
+        }
+        command = [sys.executable, "-m", "celery", "-A", "worker.tasks", "worker"]
+        child = start_child(command, env=clean_environment(environment), cwd=site.folder)
+        try:
+            connection, _ = silent.accept()
+            with connection:
+                child.send_signal(signal.SIGTERM)
+                child.wait(1 + LAST_SECONDS + MARGIN)
+        finally:
+            kill_child(child)
 
 
 def test_a_rolling_restart_under_load_loses_nothing(postgres_site: Site) -> None:

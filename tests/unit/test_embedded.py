@@ -143,6 +143,17 @@ class TestStartChild:
         child = start_child(["sh", "-c", "kill -PIPE $$; exit 0"])
         assert child.wait(SECONDS) == -signal.SIGPIPE
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+    def test_nor_are_those_that_a_script_ignores_for_its_background(
+        self, number: signal.Signals
+    ) -> None:
+        before = signal.signal(number, signal.SIG_IGN)
+        try:
+            child = start_child(["sleep", "60"])
+        finally:
+            signal.signal(number, before)
+        assert stop_child(child, grace=SECONDS, signal_number=number) == -number
+
 
 class TestStopChild:
     def test_a_willing_child_ends_by_the_signal(self) -> None:

@@ -12,6 +12,8 @@ import os
 import sys
 
 SIGKILL = 9
+_SIGINT = 2
+_SIGQUIT = 3
 _SIGPIPE = 13
 _SIGXFSZ = 25
 _PR_SET_PDEATHSIG = 1
@@ -76,9 +78,10 @@ def main(arguments: list[str]) -> None:
 
 
 def _undo_interpreter(keep_locale: bool) -> None:
-    # Python ignores these signals, and ignored signals stay ignored across an exec.
+    # Python ignores the last two, and a shell's script the first two for what it starts in the
+    # background; ignored signals stay ignored across an exec.
     libc = ctypes.CDLL(None)
-    for number in (_SIGPIPE, _SIGXFSZ):
+    for number in (_SIGINT, _SIGQUIT, _SIGPIPE, _SIGXFSZ):
         libc.signal(number, None)
     # In the C locale Python adds LC_CTYPE to its own environment, which the program would inherit.
     if not keep_locale:

@@ -92,12 +92,32 @@ class WorkerProcess:
             EmbeddedStartFailed: it ended, or was not ready in time. The message ends its log.
             RuntimeError: it is running already.
         """
-        if self._child is not None and self._child.poll() is None:
+        begins = self.log.stat().st_size if self.log.exists() else 0
+        child = self.launch()
+        try:
+            wait_until_ready(
+                "the worker",
+                child,
+                lambda: b" ready.\n" in self.log.read_bytes()[begins:],
+                timeout=timeout,
+                log=self.log,
+            )
+        except BaseException:
+            kill_child(child)
+            self._child = None
+            raise
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the worker without waiting for it.
+
+        Raises:
+            RuntimeError: it is running already.
+        """
+        if self.running:
             raise RuntimeError("the worker is running already")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            begins = log.tell()
-            child = start_child(
+            self._child = start_child(
                 [
                     *(sys.executable, "-m", "celery", "-A", self._app, "worker"),
                     *("--loglevel=INFO", "--without-gossip", "--without-mingle"),
@@ -109,18 +129,7 @@ class WorkerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        try:
-            wait_until_ready(
-                "the worker",
-                child,
-                lambda: b" ready.\n" in self.log.read_bytes()[begins:],
-                timeout=timeout,
-                log=self.log,
-            )
-        except BaseException:
-            kill_child(child)
-            raise
-        self._child = child
+        return self._child
 
     def wait(self, *, timeout: float) -> int:
         """Wait until the worker ends by itself, and return its exit code.

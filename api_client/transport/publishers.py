@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -71,8 +72,10 @@ class RedisPublisher:
     """
 
     def __init__(self, url: str):
-        # One new try for a connection that has gone while it was idle.
-        self._redis = open_redis(url, retry=Retry(NoBackoff(), 1), **SOCKET_OPTIONS)
+        # One new try for a connection that has gone while it was idle. None after a silence: the
+        # item may be there, and the outbox marks its own next try as one that is not the first.
+        again = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+        self._redis = open_redis(url, retry=again, **SOCKET_OPTIONS)
 
     def publish(
         self,

@@ -19,6 +19,7 @@ from typing import Any
 
 from billiard import active_children
 from celery import Celery, bootsteps
+from celery.worker import state
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class _Bound(bootsteps.StartStopStep):
             os.kill(os.getpid(), signal.SIGQUIT)
 
         def last() -> None:
-            wait = float(conf.worker_soft_shutdown_timeout)
+            # Celery waits only if there is something to wait for.
+            wait = float(conf.worker_soft_shutdown_timeout) if state.active_requests else 0.0
             _later(wait + _POOL_SECONDS, _kill_pool)
             _later(wait + _LAST_SECONDS, _end)
 

@@ -116,6 +116,7 @@ class Presence:
         self._consumer = consumer
         self._began = self._last = time.monotonic()
         self._before = tally.read()
+        self._processes = 0
         self._stopping = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="zdk-presence", daemon=True)
@@ -162,6 +163,8 @@ class Presence:
             log.debug("a beat could not be written: %s", error)
 
     def _look(self) -> Beat:
+        # Celery lets go of the pool while it ends.
+        self._processes = getattr(self._consumer.pool, "num_processes", self._processes)
         now, counts = time.monotonic(), self._tally.read()
         seconds, recent = now - self._last, counts - self._before
         self._last, self._before = now, counts
@@ -170,7 +173,7 @@ class Presence:
             host=socket.gethostname(),
             pid=os.getpid(),
             version=__version__,
-            processes=self._consumer.pool.num_processes,
+            processes=self._processes,
             busy=len(active_requests),
             stopping=self._stopping,
             uptime=now - self._began,

@@ -152,6 +152,8 @@ def _postgresql_engine(url: URL, options: DatabaseOptions) -> Engine:
         "lock_timeout": round(options.lock_timeout * 1000),
         # A worker that hangs inside a transaction must not hold its row locks for ever.
         "idle_in_transaction_session_timeout": round(options.statement_timeout * 2000),
+        # Of statements that are prepared; see `worker.prepared`.
+        "plan_cache_mode": "force_generic_plan",
     }
     return create_engine(
         url,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from api_client.contract import codec
 from api_client.contract.events import encode_event
@@ -100,19 +100,29 @@ def exercise(database: Database) -> None:
 def test_every_statement_is_answered_by_an_index(database: Database) -> None:
     seen: dict[str, Any] = {}
 
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if re.match(r"\s*(SELECT|DELETE|UPDATE|WITH)", statement):
-            seen.setdefault(statement, parameters)
+    prepared: dict[str, None] = {}
 
-    event.listen(database.write.engine, "before_cursor_execute", note)
-    event.listen(database.read.engine, "before_cursor_execute", note)
-    exercise(database)
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if re.match(r"\s*(SELECT|DELETE|UPDATE|WITH|EXECUTE)", statement):
+            seen.setdefault(statement, parameters)
+        elif statement.startswith("PREPARE"):
+            prepared[statement] = None
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        exercise(database)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
 
     assert len(seen) > 20
     scans = {}
     with database.write.begin() as connection:
         # With this the planner scans a table only where no index can help, however small it is.
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        for statement in prepared:
+            if statement.split()[1] not in connection.info:
+                connection.exec_driver_sql(statement, ())
+        assert len(prepared) == sum(statement.startswith("EXECUTE") for statement in seen) == 2
         for statement, parameters in seen.items():
             own = parameters[0] if isinstance(parameters, list) else parameters
             rows = connection.exec_driver_sql(f"EXPLAIN {statement}", own).all()

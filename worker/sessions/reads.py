@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from api_client.contract.limits import (
     MAX_PAGE_SIZE,
 )
 from api_client.contract.operations import ListSessions, LoadSession, LoadSharedState
+from worker.prepared import Prepared
 from worker.schema import as_utc, events, sessions
 from worker.sessions.select import select_session
 from worker.sessions.state import read_shared_state, read_state
@@ -65,12 +68,7 @@ def load(connection: Connection, query: LoadSession) -> LoadedSession:
     """
     _check_load(query)
     key = query.key
-    statement = select_session(
-        connection.dialect.name,
-        with_events=query.events and query.last != 0,
-        by_time=query.after_time is not None,
-    )
-    rows = connection.execute(statement, _parameters(query)).all()
+    rows = _rows(connection, query)
     if not rows:
         raise NotFound(
             f"there is no session {key.session!r} of user {key.user!r} in app {key.app!r}",
@@ -89,6 +87,20 @@ def load(connection: Connection, query: LoadSession) -> LoadedSession:
         updated_at=as_utc(row.updated_at),
         more=left_out > 0 and (query.last is None or len(events) < query.last),
     )
+
+
+def _rows(connection: Connection, query: LoadSession) -> Sequence[Row[Any]]:
+    with_events = query.events and query.last != 0
+    by_time = query.after_time is not None
+    if connection.dialect.name == "postgresql":
+        return _prepared(with_events, by_time).execute(connection, _parameters(query))
+    statement = select_session("sqlite", with_events=with_events, by_time=by_time)
+    return connection.execute(statement, _parameters(query)).all()
+
+
+@cache
+def _prepared(with_events: bool, by_time: bool) -> Prepared:
+    return Prepared(select_session("postgresql", with_events=with_events, by_time=by_time))
 
 
 def _parameters(query: LoadSession) -> dict[str, object]:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     null,
     select,
     true,
@@ -96,9 +97,15 @@ def _members(
 ) -> ColumnElement[str]:
     """``"key":value,...`` of one scope of state."""
     name = literal(scope.value, Text) + table.c.key
-    # Each knows how to write text as JSON, by another name.
-    quoted = cast(func.to_json(name), Text) if dialect == "postgresql" else func.json_quote(name)
-    joined = func.aggregate_strings(quoted + ":" + table.c.value, ",")
+    comma: ColumnElement[str] = literal_column("','", Text)
+    # Each knows how to write text as JSON, and to join texts, by other names.
+    quoted: ColumnElement[str]
+    if dialect == "postgresql":
+        quoted = cast(func.to_json(name), Text)
+        joined = func.string_agg(quoted + ":" + table.c.value, comma, type_=Text)
+    else:
+        quoted = func.json_quote(name)
+        joined = func.group_concat(quoted + ":" + table.c.value, comma, type_=Text)
     return select(joined).where(where).scalar_subquery()
 
 

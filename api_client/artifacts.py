@@ -138,7 +138,7 @@ class Artifacts:
         query = LoadArtifact(key=key, version=version, start=start, length=length)
         assembly = _Assembly(query, into)
         after = on(artifact_ordering(key))
-        receipt = self._requests.read_on(query, after, _part, assembly.add, assembly.artifact)
+        receipt = self._requests.read_on(query, after, Artifact, assembly.add, assembly.artifact)
         receipt.when_done(lambda _: assembly.close())
         return receipt
 
@@ -278,10 +278,6 @@ def _encode_metadata(metadata: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
 
 def _version(raw: msgspec.Raw) -> int:
     return codec.decode(raw, ArtifactSaved).version
-
-
-def _part(raw: msgspec.Raw) -> Artifact:
-    return codec.decode(raw, Artifact)
 
 
 def _page(raw: msgspec.Raw) -> Page[ArtifactVersion]:

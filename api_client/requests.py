@@ -101,20 +101,20 @@ class Requests:
         self,
         first: Query,
         after: PickWrites,
-        decode: Callable[[msgspec.Raw], Any],
+        kind: type[Any],
         step: Callable[[Any], Query | None],
         result: Callable[[], T],
     ) -> Receipt[T]:
         """Send queries one after another until ``step`` has no next one.
 
         Parameters:
-            decode: makes something of the JSON of each reply.
-            step: takes that, and returns the next query, or None after the last.
+            kind: the type of each reply.
+            step: takes a reply and returns the next query, or None after the last.
             result: makes the receipt's result after the last reply.
         """
         receipt: Receipt[T] = self.receipt()
         receipt.accept()
-        _Series(self, after, decode, step, result, receipt).ask(first)
+        _Series(self, after, kind, step, result, receipt).ask(first)
         return receipt
 
     def _receipt(self, outbox: Outbox, finish: Callable[[msgspec.Raw], T] | None) -> Receipt[T]:
@@ -131,14 +131,15 @@ class _Series(Generic[T]):
 
     requests: Requests
     after: PickWrites
-    decode: Callable[[msgspec.Raw], Any]
+    kind: type[Any]
     step: Callable[[Any], Query | None]
     result: Callable[[], T]
     receipt: Receipt[T]
 
     def ask(self, query: Query) -> None:
         """Send a query, and those that follow from its reply."""
-        part = self.requests.read(query, self.after, self.decode)
+        kind = self.kind
+        part = self.requests.read(query, self.after, lambda raw: codec.decode(raw, kind))
         part.when_done(self._proceed)
 
     def _proceed(self, part: concurrent.futures.Future[Any]) -> None:

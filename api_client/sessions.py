@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -158,25 +158,6 @@ class Sessions:
         The receipt fails with `NotFound` if there is no such session, and with `Unavailable` if
         no reply comes within the client's ``read_timeout``.
         """
-        return self.load_made(
-            key, _as_they_are, last=last, after_seq=after_seq, after_time=after_time, events=events
-        )
-
-    def load_made(
-        self,
-        key: SessionKey,
-        make: Callable[[list[StoredEvent]], list[Any]],
-        *,
-        last: int | None = None,
-        after_seq: int = 0,
-        after_time: datetime | None = None,
-        events: bool = True,
-    ) -> Receipt[Session]:
-        """Load a session as `load` does, with something else in the place of its events.
-
-        Parameters:
-            make: makes it of the events of a reply, in a thread of the client's.
-        """
         check_session_key(key)
         if last is not None:
             check_count(last, "last")
@@ -189,8 +170,7 @@ class Sessions:
         )
         assembly = _Assembly(query)
         after = on(session_ordering(key), user_ordering(key.app, key.user), app_ordering(key.app))
-        decode = partial(_made, make)
-        return self._requests.read_on(query, after, decode, assembly.add, assembly.session)
+        return self._requests.read_on(query, after, SessionReply, assembly.add, assembly.session)
 
     def shared_state(self, app: str, user: str) -> Receipt[dict[str, Any]]:
         """Load what all sessions of a user share, whether there is one or not: the state of the
@@ -242,40 +222,28 @@ def _decoder(kind: Any) -> Any:
 _APPENDED = _decoder(EventsAppended)
 
 
-def _as_they_are(events: list[StoredEvent]) -> list[StoredEvent]:
-    return events
-
-
-def _made(
-    make: Callable[[list[StoredEvent]], list[Any]], raw: msgspec.Raw
-) -> tuple[SessionReply, list[Any]]:
-    reply = codec.decode(raw, SessionReply)
-    return reply, make(reply.events)
-
-
 class _Assembly:
     """Puts a session together from one or more replies, the newest events first."""
 
     def __init__(self, query: LoadSession):
         self._query = query
         self._first: SessionReply | None = None
-        self._parts: list[list[Any]] = []
+        self._parts: list[list[StoredEvent]] = []
         self._count = 0
 
-    def add(self, page: tuple[SessionReply, list[Any]]) -> LoadSession | None:
-        """Take a reply, and what was made of its events; return the query for the events before
-        it, if any are missing."""
-        reply, made = page
+    def add(self, reply: SessionReply) -> LoadSession | None:
+        """Take a reply; return the query for the events before it, if any are missing."""
         if self._first is None:
             self._first = reply
         elif reply.created_at != self._first.created_at:
             raise Conflict("the session was deleted and created again while it was loaded")
-        self._parts.append(made)
-        self._count += len(reply.events)
-        if not reply.more or not reply.events:
+        part = reply.events
+        self._parts.append(part)
+        self._count += len(part)
+        if not reply.more or not part:
             return None
         last = None if self._query.last is None else self._query.last - self._count
-        return msgspec.structs.replace(self._query, before_seq=reply.events[0].seq, last=last)
+        return msgspec.structs.replace(self._query, before_seq=part[0].seq, last=last)
 
     def session(self) -> Session:
         """The whole, as of the first reply."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -20,7 +19,7 @@ from google.adk.sessions.base_session_service import GetSessionConfig, ListSessi
 from api_client.adapters.ack import Ack, check_ack
 from api_client.adapters.adk.accepted import AcceptedEvents
 from api_client.adapters.adk.clients import HoldsClient
-from api_client.adapters.adk.events import all_to_adk, from_adk, is_same, to_datetime
+from api_client.adapters.adk.events import from_adk, is_same, to_adk, to_datetime
 from api_client.adapters.adk.jsonable import jsonable
 from api_client.adapters.adk.views import (
     last_update_time,
@@ -258,15 +257,15 @@ class ZdkSessionService(HoldsClient, BaseSessionService):  # type: ignore[misc]
         self._accepted.raise_for_all()
 
     async def _load(self, key: SessionKey, last: int | None, after: float | None) -> AdkSession:
-        load = partial(self._client.sessions.load_made, key, all_to_adk)
+        load = self._client.sessions.load
         if last == 0:
-            newest = await load(last=1)
+            newest = await load(key, last=1)
             return to_session(newest, [], newest)
         if after is None:
-            loaded = await load(last=last)
+            loaded = await load(key, last=last)
             return to_session(loaded, loaded.events, loaded)
         # The last event need not be among those after a time, but the session's time is its time.
-        bounded, unbounded = load(last=last, after_time=_before(after)), load(last=1)
+        bounded, unbounded = load(key, last=last, after_time=_before(after)), load(key, last=1)
         loaded = await bounded
         return to_session(loaded, loaded.events, await unbounded)
 
@@ -299,8 +298,8 @@ class ZdkSessionService(HoldsClient, BaseSessionService):  # type: ignore[misc]
         seen = revision_seen(session)
         if seen is not None:
             return seen
-        newest = await self._client.sessions.load_made(key, all_to_adk, last=1)
-        stored = [event.id for event in newest.events]
+        newest = await self._client.sessions.load(key, last=1)
+        stored = [to_adk(event).id for event in newest.events]
         held = [event.id for event in session.events[-1:]]
         if stored != held and last_update_time(newest) > session.last_update_time:
             raise _stale(session)
@@ -342,10 +341,10 @@ class ZdkSessionService(HoldsClient, BaseSessionService):  # type: ignore[misc]
     ) -> None:
         """Add an event that was stored before, through another session object or by an append
         that timed out. Its delta may be outdated by now, so the state comes from the store."""
-        loaded = await self._client.sessions.load_made(key, all_to_adk, after_seq=seq - 1)
+        loaded = await self._client.sessions.load(key, after_seq=seq - 1)
         if not loaded.events:
             raise NotFound("it was deleted meanwhile", field="key")
-        _check_same(loaded.events[0], event)
+        _check_same(to_adk(loaded.events[0]), event)
         state = restored_state(loaded.state)
         for name in event.actions.state_delta:
             if name in state:

@@ -7,21 +7,22 @@ from typing import Any
 from google.adk.events import Event as AdkEvent
 from google.adk.sessions import Session as AdkSession
 
+from api_client.adapters.adk.events import all_to_adk, to_adk
 from api_client.contract.exact import restored_state
-from api_client.contract.records import Session, SessionSummary
+from api_client.contract.records import Session, SessionSummary, StoredEvent
 
 _REVISION = "revision "
 
 
-def to_session(loaded: Session, events: list[AdkEvent], newest: Session) -> AdkSession:
+def to_session(loaded: Session, events: list[StoredEvent], newest: Session) -> AdkSession:
     """ADK's session.
 
     Parameters:
         loaded: gives its state and its revision.
         events: those that it shall have.
-        newest: the same session, loaded with its last event as ADK's.
+        newest: the same session, loaded with its last event.
     """
-    return _session(loaded, events, last_update_time(newest))
+    return _session(loaded, all_to_adk(events), last_update_time(newest))
 
 
 def to_listed_session(summary: SessionSummary) -> AdkSession:
@@ -30,14 +31,12 @@ def to_listed_session(summary: SessionSummary) -> AdkSession:
 
 
 def last_update_time(loaded: Session) -> float:
-    """As ADK has it, the timestamp of a session's last event, which ``loaded`` must include as
-    ADK's; of a session without events, the store's time of its creation or of the last change of
-    its state."""
+    """As ADK has it, the timestamp of a session's last event, which ``loaded`` must include; of a
+    session without events, the store's time of its creation or of the last change of its state."""
     if not loaded.events:
         return loaded.updated_at.timestamp()
     # ADK's event has it to the last bit, ours to the microsecond.
-    newest: Any = loaded.events[-1]
-    return float(newest.timestamp)
+    return float(to_adk(loaded.events[-1]).timestamp)
 
 
 def revision_seen(session: AdkSession) -> int | None:

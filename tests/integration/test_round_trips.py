@@ -66,8 +66,9 @@ def test_a_load_is_one_statement(logged: Logged) -> None:
     for _ in range(2):
         assert logged.storage.query(LoadSession(key=KEY)).error is None
     first, second = logged.statements()
-    assert first.startswith("SELECT")
-    assert second.startswith("SELECT")
+    # It was prepared by the first one.
+    assert first.startswith("EXECUTE")
+    assert second.startswith("EXECUTE")
 
 
 @pytest.mark.parametrize("events", [1, 4, 5, 500])

@@ -10,10 +10,10 @@ from typing import Any
 from psycopg2 import ProgrammingError
 from psycopg2.extensions import make_dsn
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from api_client.contract.errors import InvalidRequest
+from api_client.contract.errors import InvalidRequest, Unavailable
 from worker.driver import driver_of
 
 _LAST_PORT = 65535
@@ -95,6 +95,21 @@ class Database:
             finally:
                 if not driver.closed:
                     driver.autocommit = False
+
+    @contextmanager
+    def reached(self) -> Iterator[Connection]:
+        """A connection that reads, for whoever tells people what is wrong.
+
+        Raises:
+            Unavailable: the database cannot be reached, or refuses what is read.
+        """
+        try:
+            with self.read.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise Unavailable(
+                f"the database cannot be reached: {error.orig}".strip(), field="database_url"
+            ) from error
 
     def close(self) -> None:
         """Close all pooled connections."""

@@ -118,13 +118,8 @@ def revision_of(database: Database) -> str | None:
     Raises:
         Unavailable: the database cannot be reached.
     """
-    try:
-        with database.read.connect() as connection:
-            return current(connection)
-    except DBAPIError as error:
-        raise Unavailable(
-            f"the database cannot be reached: {error.orig}".strip(), field="database_url"
-        ) from error
+    with database.reached() as connection:
+        return current(connection)
 
 
 def state_of(database: Database) -> State:

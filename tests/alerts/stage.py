@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +20,11 @@ from api_client.contract.operations import CreateSession
 from api_client.contract.records import new_id
 from api_client.metrics import OutboxCollector
 from api_client.transport.publishers import RedisPublisher
+from tests.support.endpoint_worker import start_endpoint_worker
 from tests.support.postgres import PostgresServer
 from worker.database import Database, DatabaseOptions
-from worker.embedded.child import start_child, stop_child
-from worker.embedded.server import LOOPBACK, free_port, wait_until_ready
+from worker.embedded.child import stop_child
+from worker.embedded.server import LOOPBACK, free_port
 from worker.embedded.valkey import EmbeddedValkey
 from worker.migrate import upgrade
 from worker.schema import dead_letters
@@ -78,21 +78,12 @@ class Stage:
             "ZDK_PATIENCE": "2",
             "ZDK_SHUTDOWN_GRACE": "3",
         }
-        command = ["-m", "api_client", "worker", "--concurrency", "2"]
-        with open(log, "ab") as output:
-            self._worker = start_child(
-                [sys.executable, *command, "--http-port", str(self.worker_port)],
-                env={**os.environ, **environment},
-                cwd=self.folder,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        wait_until_ready(
-            "the worker",
-            self._worker,
-            lambda: b" ready.\n" in log.read_bytes(),
-            timeout=60.0,
-            log=log,
+        self._worker = start_endpoint_worker(
+            self.folder,
+            log,
+            self.worker_port,
+            environment={**os.environ, **environment},
+            concurrency=2,
         )
 
     def fail_unseen(self) -> None:

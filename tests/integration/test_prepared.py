@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import BigInteger, Connection, Text, bindparam, cast, event, literal, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Text,
+    bindparam,
+    cast,
+    event,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.postgres import PostgresServer
@@ -48,7 +58,7 @@ def twice() -> Prepared:
     number = cast(bindparam("number"), BigInteger)
     text = cast(bindparam("text"), Text)
     # A percent sign means something to the driver.
-    percent = literal("100 %", Text)
+    percent: Any = literal_column("'100 %'", Text)
     columns: Any = select((number * 2).label("double"), text.label("text"), percent.label("p"))
     return Prepared(columns)
 

@@ -7,8 +7,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -28,10 +26,11 @@ from api_client import ArtifactKey, SessionKey, StorageClient
 from api_client.contract.errors import AlreadyExists
 from api_client.metrics import OutboxCollector
 from tests.integration.conftest import Site, open_site
+from tests.support.endpoint_worker import start_endpoint_worker
 from tests.support.programs import clean_environment, run_zdk
 from tests.support.waiting import wait_until
-from worker.embedded.child import start_child, stop_child
-from worker.embedded.server import free_port, wait_until_ready
+from worker.embedded.child import stop_child
+from worker.embedded.server import free_port
 from worker.http import step
 from worker.settings import Settings
 
@@ -52,21 +51,8 @@ class Endpoint:
         self.port = free_port()
         log = site.folder / "worker.log"
         environment = {**site.environment, "ZDK_STALLED_AFTER": "2.5", "PYTHONPATH": str(_ROOT)}
-        command = ["-m", "api_client", "worker", "--concurrency", "1"]
-        with log.open("wb") as output:
-            self.child = start_child(
-                [sys.executable, *command, "--http-port", str(self.port)],
-                env=clean_environment(environment),
-                cwd=site.folder,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        wait_until_ready(
-            "the worker",
-            self.child,
-            lambda: b" ready.\n" in log.read_bytes(),
-            timeout=90.0,
-            log=log,
+        self.child = start_endpoint_worker(
+            site.folder, log, self.port, environment=clean_environment(environment), concurrency=1
         )
 
     def ask(self, path: str) -> tuple[int, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy.exc import DBAPIError
-
 from api_client.contract.errors import InvalidRequest, Unavailable
 from api_client.contract.operations import BlobReference
 from worker import fence
@@ -153,10 +151,5 @@ def _compare(database: Database, manifest: Manifest) -> None:
 
 
 def _rows(database: Database) -> dict[str, int]:
-    try:
-        with database.read.connect() as connection:
-            return count_rows(connection)
-    except DBAPIError as error:
-        raise Unavailable(
-            f"the database cannot be reached: {error.orig}".strip(), field="database_url"
-        ) from error
+    with database.reached() as connection:
+        return count_rows(connection)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ from api_client.contract.errors import InvalidRequest, Unavailable
 from worker.driver import driver_of
 
 _LAST_PORT = 65535
+#: Seconds at most between two tries to switch a new SQLite file to a write-ahead log.
+_SWITCH_PAUSE = 0.02
 
 
 @dataclass(frozen=True)
@@ -187,6 +192,29 @@ def _postgresql_engine(url: URL, options: DatabaseOptions) -> Engine:
     )
 
 
+def is_busy(error: BaseException | None) -> bool:
+    """Whether SQLite refused a statement because another connection holds a lock."""
+    # The higher bits tell kinds of it apart: https://www.sqlite.org/rescode.html
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _use_wal(cursor: sqlite3.Cursor, *, patience: float) -> None:
+    """Switch the file to a write-ahead log, unless it has one.
+
+    SQLite does not wait for its lock where two connections could wait for each other, as two do
+    that switch the same new file.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0, _SWITCH_PAUSE))
+
+
 def _sqlite_engine(url: URL, options: DatabaseOptions) -> Engine:
     memory = is_memory(url)
     engine = create_engine(
@@ -207,7 +235,7 @@ def _sqlite_engine(url: URL, options: DatabaseOptions) -> Engine:
         # DDL; with None it leaves BEGIN to us.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_wal(cursor, patience=options.lock_timeout)
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()

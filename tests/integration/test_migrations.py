@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -104,6 +107,30 @@ def test_two_workers_migrating_at_once_take_turns(make_database: MakeDatabase) -
     other.close()
     assert failures == []
     assert revision_of(database) == head()
+
+
+@pytest.mark.parametrize("begun_by", ["CREATE TABLE other (x)", "PRAGMA journal_mode=WAL"])
+def test_a_migration_waits_for_who_holds_the_file(
+    begun_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the file has no write-ahead log yet, and when one wait for the lock is over."""
+    path = tmp_path / "new.db"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute(begun_by)
+    holder.execute("BEGIN IMMEDIATE")
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if holder.in_transaction:
+            holder.rollback()
+
+    monkeypatch.setattr(time, "sleep", pause)
+    with closing(holder):
+        database = Database(DatabaseOptions(url=f"sqlite:///{path}", lock_timeout=0.1))
+        with closing(database):
+            assert upgrade(database) == head()
+    assert pauses
 
 
 def test_upgrading_again_changes_nothing(make_database: MakeDatabase) -> None:

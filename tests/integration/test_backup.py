@@ -279,7 +279,7 @@ def test_a_backup_that_fails_leaves_nothing(place: Place) -> None:
     (place.backups.folder / "blobs").touch()
     with pytest.raises(OSError, match="blobs"):
         place.back_up()
-    assert [path.name for path in place.backups.folder.iterdir()] == ["blobs"]
+    assert {path.name for path in place.backups.folder.iterdir()} == {"blobs", "lock"}
 
 
 def test_a_backup_of_a_later_release_or_another_kind_is_refused(place: Place) -> None:
@@ -460,6 +460,26 @@ class TestCommand:
             assert done.exit_code == 0, done.output
         assert "1 sessions, 3 events, 3 versions" in done.stdout
         assert contents(place.storage, "s") == [1, 2, 3]
+
+    def test_old_points_are_dropped_when_a_new_one_is_made(
+        self, place: Place, run: Callable[..., Result]
+    ) -> None:
+        filled(place)
+        first = place.back_up().point
+        delete(place.storage, "a")
+        dropped = json.loads(run("backup", "--keep", "1", "--json").stdout)["dropped"]
+        assert dropped == {"points": [first.name], "blobs": 2, "damaged": []}
+        with place.backups.shared():
+            done = run("backup", "--keep", "1")
+        assert (done.exit_code, "nothing is dropped" in done.stderr) == (0, True)
+        assert "1 old points dropped, and 0 blobs" in run("backup", "--keep", "2").stdout
+        place.backups.point(None).list.unlink()
+        done = run("backup", "--keep", "2")
+        assert (done.exit_code, "no blobs are dropped, because of damage" in done.stderr) == (
+            1,
+            True,
+        )
+        assert run("backup", "--keep", "0").exit_code == 2
 
     def test_bytes_that_are_lost_make_it_fail(
         self, place: Place, run: Callable[..., Result]

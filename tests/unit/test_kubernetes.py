@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from api_client.contract import codec
 from tests.support.containers import REPOSITORY, load_compose
+from worker.cli.output import Exit
 from worker.settings import Settings
 from worker.shutdown import _LAST_SECONDS, _POOL_SECONDS
 
@@ -45,7 +46,8 @@ def kustomized(folder: Path) -> Iterator[Manifest]:
             yield from documents(path)
 
 
-ALL = list(kustomized(FOLDER / "keda"))
+OVERLAYS = ("keda", "nightly")
+ALL = [manifest for name in OVERLAYS for manifest in kustomized(FOLDER / name)]
 (SECRET,) = documents(FOLDER / "secret.example.yaml")
 
 
@@ -56,7 +58,12 @@ def one(kind: str, name: str) -> Manifest:
 
 WORKER = one("Deployment", "zdk-worker")
 MIGRATE = one("Job", "zdk-migrate")
-PODS = {"worker": WORKER["spec"]["template"], "migrate": MIGRATE["spec"]["template"]}
+NIGHTLY = {name: one("CronJob", f"zdk-{name}")["spec"] for name in ("backup", "sweep")}
+PODS = {
+    "worker": WORKER["spec"]["template"],
+    "migrate": MIGRATE["spec"]["template"],
+    **{name: job["jobTemplate"]["spec"]["template"] for name, job in NIGHTLY.items()},
+}
 
 
 def container(pod: str) -> Manifest:
@@ -67,7 +74,7 @@ def container(pod: str) -> Manifest:
 def test_every_file_is_part_of_a_kustomization_but_the_example() -> None:
     files = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml")}
     listed = {"secret.example.yaml"}
-    for name in ("base", "keda"):
+    for name in ("base", *OVERLAYS):
         (kustomization,) = documents(FOLDER / name / "kustomization.yaml")
         listed |= {f"{name}/kustomization.yaml"}
         listed |= {f"{name}/{each}" for each in kustomization["resources"] if "/" not in each}
@@ -92,7 +99,7 @@ def test_schemas_refuse_a_wrong_manifest() -> None:
 def test_names_are_given_once() -> None:
     names = [(each["apiVersion"], each["kind"], each["metadata"]["name"]) for each in ALL]
 
-    assert len(names) == len(set(names)) == 8
+    assert len(names) == len(set(names)) == 11
 
 
 @pytest.mark.parametrize("pod", PODS)
@@ -103,8 +110,21 @@ def test_pods_refer_to_what_is_there(pod: str) -> None:
     assert [each["configMapRef"]["name"] for each in container(pod)["envFrom"]] == ["zdk-config"]
     assert {each["name"] for each in container(pod)["volumeMounts"]} == volumes.keys()
     assert volumes["passwords"]["secret"]["secretName"] == SECRET["metadata"]["name"]
-    if pod == "worker":
-        assert one("PersistentVolumeClaim", volumes["blobs"]["persistentVolumeClaim"]["claimName"])
+    claims = [
+        each["persistentVolumeClaim"]["claimName"]
+        for each in volumes.values()
+        if "persistentVolumeClaim" in each
+    ]
+    assert (
+        claims
+        == {
+            "worker": ["zdk-blobs"],
+            "migrate": [],
+            "backup": ["zdk-blobs", "zdk-backups"],
+            "sweep": ["zdk-blobs"],
+        }[pod]
+    )
+    assert all(one("PersistentVolumeClaim", claim) for claim in claims)
 
 
 @pytest.mark.parametrize("pod", PODS)
@@ -196,15 +216,29 @@ def test_selectors_find_the_workers() -> None:
     ]
 
     assert all(each["matchLabels"].items() <= labels.items() for each in selectors)
-    # A budget that counted the migration's pod, or a Deployment that took it, would be wrong.
-    migrate = PODS["migrate"]["metadata"]["labels"]
-    assert not WORKER["spec"]["selector"]["matchLabels"].items() <= migrate.items()
+    # A budget that counted a job's pod, or a Deployment that took it, would be wrong.
+    for name in PODS.keys() - {"worker"}:
+        others = PODS[name]["metadata"]["labels"]
+        assert not WORKER["spec"]["selector"]["matchLabels"].items() <= others.items()
 
 
 def test_commands_are_those_of_the_command_line() -> None:
     assert container("migrate")["args"] == ["migrate"]
     assert container("worker")["args"] == ["worker", "--concurrency", "4"]
     assert "command" not in container("worker"), "the image's entry point is zdk"
+
+
+def test_each_night_has_a_backup_and_then_a_sweep() -> None:
+    folder = {each["name"]: each["mountPath"] for each in container("backup")["volumeMounts"]}
+
+    assert container("backup")["args"] == ["backup", folder["backups"], "--keep", "30"]
+    assert container("sweep")["args"] == ["sweep"]
+    assert NIGHTLY["backup"]["schedule"] < NIGHTLY["sweep"]["schedule"]
+    for job in NIGHTLY.values():
+        assert job["concurrencyPolicy"] == "Forbid"
+        assert job["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    (rule,) = NIGHTLY["backup"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert rule["onExitCodes"]["values"] == [Exit.UNEXPECTED, Exit.USAGE]
 
 
 def test_scaling_looks_at_our_queues_with_the_brokers_password() -> None:

@@ -77,6 +77,7 @@ def back_up(
             blobs=listed.blobs,
             bytes=listed.bytes,
             missing=copied.missing,
+            list_sha256=sha256_of(point.list),
         )
         point.finish(manifest)
         return Made(point, manifest, copied)

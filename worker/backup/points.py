@@ -1,6 +1,7 @@
 """The folder of backups: points in time, which share their blobs.
 
-FOLDER/blobs/                    as in `worker.artifacts.blobs.filesystem`; only grows
+FOLDER/lock                      see `Backups.shared`
+FOLDER/blobs/                    as in `worker.artifacts.blobs.filesystem`
 FOLDER/20261123T091500Z/         a point
     database.dump                by pg_dump, or a copy of the SQLite file
     blobs.txt                    hash and size of each blob that the dump refers to
@@ -9,6 +10,7 @@ FOLDER/20261123T091500Z/         a point
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -42,6 +44,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True):
         rows: how many each table has.
         blobs, bytes: how many blobs the dump refers to, and their bytes.
         missing: the hashes of blobs that were missing or damaged where they came from.
+        list_sha256: of the list of blobs; empty if an earlier release has made it.
     """
 
     format: int
@@ -56,6 +59,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True):
     blobs: int
     bytes: int
     missing: list[str]
+    list_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,21 @@ class Point:
         _sync(self.folder)
         _sync(self.folder.parent)
 
+    def forget(self) -> None:
+        """Make the point one that does not count, for good."""
+        (self.folder / _MANIFEST).unlink(missing_ok=True)
+        _sync(self.folder)
+
+    def has_whole_list(self, manifest: Manifest) -> bool:
+        """Whether the list of blobs is as it was. Without this, rows would come back whose bytes
+        nobody misses until they are read."""
+        try:
+            sizes = [blob.size for blob in self.blobs()]
+        except (ValueError, FileNotFoundError):
+            return False
+        same = manifest.list_sha256 in ("", sha256_of(self.list))
+        return same and (len(sizes), sum(sizes)) == (manifest.blobs, manifest.bytes)
+
     def manifest(self) -> Manifest:
         """What it holds.
 
@@ -143,18 +162,66 @@ class Backups:
     def __init__(self, folder: Path):
         self.folder = folder.absolute()
         self.blobs = FilesystemBlobStore(self.folder / "blobs")
+        self._lock = self.folder / "lock"
 
     @contextmanager
     def begin(self) -> Iterator[Point]:
         """A new point. It is removed if it is not finished, so that what fails every night for want
-        of room does not take more of it each time."""
+        of room does not take more of it each time.
+
+        Raises:
+            Unavailable: as `shared` does.
+        """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        point = self._made()
+        self._lock.touch(mode=0o600)
+        with self.shared():
+            point = self._made()
+            try:
+                yield point
+            except BaseException:
+                shutil.rmtree(point.folder, ignore_errors=True)
+                raise
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Let nothing be dropped meanwhile.
+
+        Raises:
+            Unavailable: something is being dropped.
+        """
         try:
-            yield point
-        except BaseException:
-            shutil.rmtree(point.folder, ignore_errors=True)
-            raise
+            file = self._lock.open("rb")
+        except FileNotFoundError:
+            # Whoever drops something makes it first; the folder may be one that is only read.
+            yield
+            return
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Unavailable(
+                    f"old points of {self.folder} are being dropped; try again when that is done",
+                    field="folder",
+                ) from error
+            except OSError:
+                # A file system without locks; there, nothing can be dropped either.
+                pass
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Tells whether nobody makes or restores a backup, which nobody can meanwhile.
+
+        Raises:
+            OSError: the folder cannot be written, or its file system has no locks.
+        """
+        with self._lock.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
 
     def _made(self) -> Point:
         while True:

@@ -54,12 +54,13 @@ def restore(
     Raises:
         InvalidRequest: the backup does not fit this database or this release, or the database has
             rows and ``force`` is not given.
-        Unavailable: the backup is damaged, or the database cannot be written; it is as it was.
+        Unavailable: the backup is damaged or just being dropped, or the database cannot be
+            written; it is as it was.
         OSError: a blob cannot be written.
     """
     manifest = point.manifest()
     _check(database, point, manifest, force)
-    with fence.hold(database):
+    with fence.hold(database), backups.shared():
         progress = Progress(manifest.bytes, on_progress)
         present = partial(_whole, blobs)
         copied = copy_blobs(point.blobs(), backups.blobs, blobs, present, progress)
@@ -87,9 +88,10 @@ def examine_point(
     manifest = point.manifest()
     _check(database, point, manifest, force)
     copied, progress = Copied(), Progress(manifest.bytes, on_progress)
-    for blob in point.blobs():
-        if examine(backups.blobs, blob, progress) is not None:
-            copied.missing.append(blob.sha256)
+    with backups.shared():
+        for blob in point.blobs():
+            if examine(backups.blobs, blob, progress) is not None:
+                copied.missing.append(blob.sha256)
     return Restored(point, manifest, copied)
 
 
@@ -118,7 +120,7 @@ def _check(database: Database, point: Point, manifest: Manifest, force: bool) ->
         )
     if sha256_of(point.dump) != manifest.dump_sha256:
         raise Unavailable(f"{point.dump} is damaged; take another point", field="point")
-    if not _is_whole(point, manifest):
+    if not point.has_whole_list(manifest):
         raise Unavailable(f"{point.list} is damaged; take another point", field="point")
     rows = _rows(database)
     if any(rows.values()) and not force:
@@ -128,16 +130,6 @@ def _check(database: Database, point: Point, manifest: Manifest, force: bool) ->
             "--force",
             field="database_url",
         )
-
-
-def _is_whole(point: Point, manifest: Manifest) -> bool:
-    """Whether the list names as many blobs and bytes as it did. Without this, rows would come back
-    whose bytes nobody misses until they are read."""
-    try:
-        sizes = [blob.size for blob in point.blobs()]
-    except ValueError:
-        return False
-    return (len(sizes), sum(sizes)) == (manifest.blobs, manifest.bytes)
 
 
 def _compare(database: Database, manifest: Manifest) -> None:

@@ -23,7 +23,8 @@ from worker.backup.points import Backups, Manifest, Point
 from worker.backup.postgres import Programs
 from worker.backup.restore import examine_point
 from worker.backup.restore import restore as put_back
-from worker.cli.output import Exit, errors_explained, load_settings, print_json
+from worker.backup.retention import Dropped, drop_all_but
+from worker.cli.output import Exit, errors_explained, fail, load_settings, print_json
 from worker.database import Database
 from worker.migrate import head
 
@@ -41,7 +42,17 @@ PgBin = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def backup(folder: Folder, pg_bin: PgBin = None, as_json: Json = False) -> None:
+def backup(
+    folder: Folder,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Then drop all points but the newest N; all stay if not given."
+        ),
+    ] = None,
+    pg_bin: PgBin = None,
+    as_json: Json = False,
+) -> None:
     """Back up database and artifacts to one point in time, while workers run.
 
     Takes a snapshot of the database in ZDK_DATABASE_URL with pg_dump, then copies the bytes in
@@ -52,11 +63,20 @@ def backup(folder: Folder, pg_bin: PgBin = None, as_json: Json = False) -> None:
     Exits with 1 if bytes were missing or damaged; zdk artifacts verify says whose. See
     docs/backup.md, also for losing nothing at all.
 
-    Example: zdk backup /mnt/backups/zdk
+    Example: zdk backup /mnt/backups/zdk --keep 30
     """
+    backups = Backups(folder)
     with errors_explained(), _opened() as (database, store), _bar("Copying") as on_progress:
-        made = back_up(database, store, Backups(folder), Programs(pg_bin), on_progress)
-    _report(made.point, made.manifest, made.copied, as_json, "copied")
+        made = back_up(database, store, backups, Programs(pg_bin), on_progress)
+    if not as_json:
+        _print(made.point, made.manifest, made.copied, "copied")
+    dropped = None if keep is None else _drop(backups, keep)
+    if as_json:
+        print_json(_whole(made.point, made.manifest, made.copied) | {"dropped": dropped})
+    elif dropped is not None:
+        print(f"{len(dropped.points):,} old points dropped, and {dropped.blobs:,} blobs")
+    if made.copied.missing or (dropped is not None and dropped.damaged):
+        raise typer.Exit(Exit.UNEXPECTED)
 
 
 def restore(
@@ -104,7 +124,12 @@ def restore(
                     on_progress=tell,
                 )
             )
-    _report(chosen, done.manifest, done.copied, as_json, "verified" if dry_run else "restored")
+    if as_json:
+        print_json(_whole(chosen, done.manifest, done.copied))
+    else:
+        _print(chosen, done.manifest, done.copied, "verified" if dry_run else "restored")
+    if done.copied.missing:
+        raise typer.Exit(Exit.UNEXPECTED)
     if done.manifest.revision != head() and not (dry_run or as_json):
         print(f"its schema is {done.manifest.revision}, this release needs {head()}: zdk migrate")
 
@@ -120,24 +145,43 @@ def _opened() -> Iterator[tuple[Database, BlobStore]]:
         database.close()
 
 
-def _report(point: Point, manifest: Manifest, copied: Copied, as_json: bool, what: str) -> None:
-    if as_json:
-        print_json(_summary(point, manifest) | {"copied": copied, "ok": not copied.missing})
-    else:
-        rows = manifest.rows
+def _drop(backups: Backups, keep: int) -> Dropped | None:
+    try:
+        dropped = drop_all_but(backups, keep)
+    except OSError as error:
+        fail(f"the backup is made, but old points cannot be dropped: {error}", Exit.UNAVAILABLE)
+    if dropped is None:
         print(
-            f"{point.folder} {what}: {rows.get('sessions', 0):,} sessions, "
-            f"{rows.get('events', 0):,} events, {rows.get('artifact_versions', 0):,} versions; "
-            f"dump {decimal(manifest.dump_size)}; {manifest.blobs:,} blobs "
-            f"({decimal(manifest.bytes)}), {copied.new:,} of them ({decimal(copied.new_bytes)}) new"
+            "zdk: nothing is dropped, because another backup or a restore is using the folder; "
+            "the next backup will",
+            file=sys.stderr,
         )
-        for sha256 in copied.missing[:_MOST_HASHES]:
-            print(f"zdk: blob {sha256} is missing or damaged", file=sys.stderr)
-        if len(copied.missing) > _MOST_HASHES:
-            rest = len(copied.missing) - _MOST_HASHES
-            print(f"zdk: and {rest:,} more; --json names them", file=sys.stderr)
-    if copied.missing:
-        raise typer.Exit(Exit.UNEXPECTED)
+    elif dropped.damaged:
+        print(
+            f"zdk: no blobs are dropped, because of damage in {', '.join(dropped.damaged)}; remove "
+            "these points once you do not need what is left of them",
+            file=sys.stderr,
+        )
+    return dropped
+
+
+def _print(point: Point, manifest: Manifest, copied: Copied, what: str) -> None:
+    rows = manifest.rows
+    print(
+        f"{point.folder} {what}: {rows.get('sessions', 0):,} sessions, "
+        f"{rows.get('events', 0):,} events, {rows.get('artifact_versions', 0):,} versions; "
+        f"dump {decimal(manifest.dump_size)}; {manifest.blobs:,} blobs "
+        f"({decimal(manifest.bytes)}), {copied.new:,} of them ({decimal(copied.new_bytes)}) new"
+    )
+    for sha256 in copied.missing[:_MOST_HASHES]:
+        print(f"zdk: blob {sha256} is missing or damaged", file=sys.stderr)
+    if len(copied.missing) > _MOST_HASHES:
+        rest = len(copied.missing) - _MOST_HASHES
+        print(f"zdk: and {rest:,} more; --json names them", file=sys.stderr)
+
+
+def _whole(point: Point, manifest: Manifest, copied: Copied) -> dict[str, Any]:
+    return _summary(point, manifest) | {"copied": copied, "ok": not copied.missing}
 
 
 def _summary(point: Point, manifest: Manifest) -> dict[str, Any]:

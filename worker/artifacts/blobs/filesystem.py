@@ -134,6 +134,10 @@ class FilesystemBlobStore:
                 if BLOB_NAME.fullmatch(path.name) and path.stat().st_mtime < limit:
                     yield path.name
 
+    def beginning_with(self, prefix: str) -> Iterator[str]:
+        """The hashes of blobs that begin with these two digits."""
+        return (path.name for path in self._files(prefix) if BLOB_NAME.fullmatch(path.name))
+
     def check(self) -> None:
         """See `BlobStore.check`."""
         data = os.urandom(16)

@@ -181,6 +181,12 @@ def test_nothing_is_dropped_while_somebody_makes_or_restores_a_backup(folder: Fo
     assert folder.contents() == {b"a", b"b"}
 
 
+def test_backups_and_restores_do_not_keep_one_another_out(folder: Folder) -> None:
+    with folder.backups.shared(), folder.backups.begin(), folder.backups.begin():
+        folder.add(b"a")
+    assert len(folder.names()) == 3
+
+
 def test_no_backup_is_made_or_restored_while_something_is_dropped(folder: Folder) -> None:
     folder.add(b"a")
     with folder.backups.alone() as alone:

@@ -192,12 +192,6 @@ def _postgresql_engine(url: URL, options: DatabaseOptions) -> Engine:
     )
 
 
-def is_busy(error: BaseException | None) -> bool:
-    """Whether SQLite refused a statement because another connection holds a lock."""
-    # The higher bits tell kinds of it apart: https://www.sqlite.org/rescode.html
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
 def _use_wal(cursor: sqlite3.Cursor, *, patience: float) -> None:
     """Switch the file to a write-ahead log, unless it has one.
 
@@ -210,7 +204,9 @@ def _use_wal(cursor: sqlite3.Cursor, *, patience: float) -> None:
             cursor.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() > deadline:
+            # The higher bits tell kinds of it apart: https://www.sqlite.org/rescode.html
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0, _SWITCH_PAUSE))
 

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from api_client.contract.errors import InvalidRequest, Unavailable
-from worker.database import Database, is_busy
+from worker.database import Database
 from worker.retry import with_retries
 
 #: Any number will do, as long as all processes use the same.
@@ -71,7 +71,7 @@ def upgrade(database: Database, *, patience: float = 0.0) -> str:
 
     Raises:
         Unavailable: the database cannot be reached, refuses the change, or somebody else has been
-            migrating it for ten minutes.
+            migrating it for ten minutes; on SQLite, writing to it for the time of the lock timeout.
         InvalidRequest: its revision is none of ours.
     """
     deadline = time.monotonic() + _PATIENCE
@@ -79,7 +79,8 @@ def upgrade(database: Database, *, patience: float = 0.0) -> str:
         try:
             return with_retries(lambda: _upgrade(database, deadline), patience=patience)
         except DBAPIError as error:
-            if not _is_locked(error.orig) or time.monotonic() > deadline:
+            locked = getattr(error.orig, "pgcode", None) == _LOCKED
+            if not locked or time.monotonic() > deadline:
                 raise Unavailable(
                     f"the database cannot be migrated: {error.orig}".strip(), field="database_url"
                 ) from error
@@ -97,10 +98,6 @@ def _upgrade(database: Database, deadline: float) -> str:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         return before.revision if before.newer and before.revision else head()
-
-
-def _is_locked(error: BaseException | None) -> bool:
-    return getattr(error, "pgcode", None) == _LOCKED or is_busy(error)
 
 
 def head() -> str:

@@ -109,14 +109,13 @@ def test_two_workers_migrating_at_once_take_turns(make_database: MakeDatabase) -
     assert revision_of(database) == head()
 
 
-@pytest.mark.parametrize("begun_by", ["CREATE TABLE other (x)", "PRAGMA journal_mode=WAL"])
-def test_a_migration_waits_for_who_holds_the_file(
-    begun_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_migration_waits_for_who_holds_a_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also while the file has no write-ahead log yet, and when one wait for the lock is over."""
+    """Its switch to a write-ahead log is refused at once, whatever the lock timeout."""
     path = tmp_path / "new.db"
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    holder.execute(begun_by)
+    holder.execute("CREATE TABLE other (x)")
     holder.execute("BEGIN IMMEDIATE")
     pauses = []
 
@@ -127,7 +126,7 @@ def test_a_migration_waits_for_who_holds_the_file(
 
     monkeypatch.setattr(time, "sleep", pause)
     with closing(holder):
-        database = Database(DatabaseOptions(url=f"sqlite:///{path}", lock_timeout=0.1))
+        database = Database(DatabaseOptions(url=f"sqlite:///{path}"))
         with closing(database):
             assert upgrade(database) == head()
     assert pauses

@@ -24,6 +24,7 @@ from api_client.contract.limits import (
 )
 from api_client.contract.operations import MessageStatus
 from api_client.contract.outcomes import MessageState
+from api_client.contract.queues import AMQP_SCHEMES, REDIS_SCHEMES
 from api_client.outbox.homes import fixed, open_homes
 from api_client.outbox.options import OutboxOptions
 from api_client.outbox.outbox import Outbox, OutboxUsage, Tally
@@ -86,6 +87,12 @@ class StorageClient:
         if not isinstance(broker_url, str) or "://" not in broker_url:
             raise InvalidRequest(
                 "broker_url must be a URL such as redis://localhost:6379/0", field="broker_url"
+            )
+        if not broker_url.startswith((*REDIS_SCHEMES, *AMQP_SCHEMES)):
+            raise InvalidRequest(
+                f"broker_url must begin with {', '.join((*REDIS_SCHEMES, *AMQP_SCHEMES[:2]))}; "
+                "behind Redis Sentinel, give an address that follows the primary",
+                field="broker_url",
             )
         results = result_url or broker_url
         if not str(results).startswith(("redis://", "rediss://", "unix://")):

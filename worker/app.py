@@ -13,6 +13,7 @@ from api_client.contract import codec
 from api_client.contract.queues import is_amqp
 from worker.broker import harden
 from worker.declared_queues import make_queues
+from worker.server_urls import is_redis, with_verification
 from worker.settings import Settings
 
 #: Seconds; without them a silent broker is waited for without end (celery issue 4296).
@@ -36,14 +37,14 @@ def make_app(settings: Settings) -> Celery:
     if not settings.log_tasks:
         for name in ("celery.app.trace", "celery.worker.strategy"):
             logging.getLogger(name).setLevel(logging.WARNING)
-    app = Celery("zdk-storage", broker=settings.broker_url, backend=_backend(settings.results))
+    app = Celery(
+        "zdk-storage",
+        broker=with_verification(settings.broker_url),
+        backend=f"worker.results:ResultBackend+{with_verification(settings.results)}",
+    )
     app.conf.update(_delivery(settings) | _connections(settings) | _content(settings))
     _remove_builtin_tasks(app)
     return app
-
-
-def _backend(url: str) -> str:
-    return f"worker.results:ResultBackend+{url}" if url.startswith(("redis:", "rediss:")) else url
 
 
 def _is_no_hand_back(record: logging.LogRecord) -> bool:
@@ -89,9 +90,8 @@ def _delivery(settings: Settings) -> dict[str, object]:
 
 
 def _connections(settings: Settings) -> dict[str, object]:
-    redis = settings.broker_url.startswith(("redis", "valkey", "sentinel"))
     transport: dict[str, object] = {}
-    if redis:
+    if is_redis(settings.broker_url):
         transport = _SOCKET | {
             # Must outlast the longest task and the shutdown, or a message runs twice at once.
             "visibility_timeout": 2 * settings.time_limit + settings.shutdown_grace,

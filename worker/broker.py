@@ -180,10 +180,6 @@ class _Channel(_Checking, kombu_redis.Channel):
     QoS = _QoS
 
 
-class _SentinelChannel(_Checking, kombu_redis.SentinelChannel):
-    QoS = _QoS
-
-
 class Transport(kombu_redis.Transport):
     """kombu's transport for Redis, with channels that check."""
 
@@ -191,21 +187,13 @@ class Transport(kombu_redis.Transport):
     connection_errors = _TROUBLE
 
 
-class SentinelTransport(kombu_redis.SentinelTransport):
-    """The same behind Redis Sentinel."""
-
-    Channel = _SentinelChannel
-    connection_errors = _TROUBLE
-
-
 def harden() -> None:
     """Have all broker connections that this process will open use the transports above, and
     decompress nothing."""
     plain = f"{__name__}:{Transport.__name__}"
-    behind_sentinel = f"{__name__}:{SentinelTransport.__name__}"
     # The table that URL schemes are looked up in; there is no other way to replace a transport
     # without inventing a scheme.
-    TRANSPORT_ALIASES.update(redis=plain, rediss=plain, sentinel=behind_sentinel)
+    TRANSPORT_ALIASES.update(redis=plain, rediss=plain)
     bounded = "worker.rabbitmq:Transport"
     TRANSPORT_ALIASES.update(amqp=bounded, pyamqp=bounded, amqps="worker.rabbitmq:SSLTransport")
     # kombu then notes an error in the message, which goes the way of the undecodable.

@@ -22,7 +22,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from api_client.contract import codec
+from worker.broker import harden
 from worker.issued import issued_at
+from worker.server_urls import is_redis
 
 #: The queues that workers take from.
 QUEUES = (codec.WRITE_QUEUE, codec.READ_QUEUE)
@@ -93,7 +95,7 @@ def open_queues(broker_url: str) -> Queues:
     Raises:
         ValueError: the URL is malformed.
     """
-    if broker_url.startswith(("redis://", "rediss://")):
+    if is_redis(broker_url):
         return RedisQueues(broker_url)
     return KombuQueues(broker_url)
 
@@ -139,13 +141,14 @@ class RedisQueues:
 
 
 class KombuQueues:
-    """`Queues` of any broker that kombu knows, without ages.
+    """`Queues` of RabbitMQ, without ages.
 
     Parameters:
         url: as Celery takes it.
     """
 
     def __init__(self, url: str):
+        harden()
         self._url = url
         self._connection: Any = None
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from kombu.transport import pyamqp
 
+from api_client.contract.amqp_tls import tls_arguments
+
 #: Seconds that the broker may be silent when it is asked something.
 _SILENCE_SECONDS = 30.0
 
@@ -22,6 +24,14 @@ class _Channel(pyamqp.Channel):
 
 class _Connection(pyamqp.Connection):
     Channel = _Channel
+
+
+class _TLSConnection(_Connection):
+    """Its ``ssl`` is what kombu makes of a URL's options; True, if there are none."""
+
+    def __init__(self, host: str, ssl: Any = True, **options: Any):
+        given = ssl if isinstance(ssl, dict) else {}
+        super().__init__(host=host, ssl=tls_arguments(given, host.rpartition(":")[0]), **options)
 
 
 def _bounded(connection: Any) -> Any:
@@ -40,9 +50,9 @@ class Transport(pyamqp.Transport):
 
 
 class SSLTransport(pyamqp.SSLTransport):
-    """For ``amqps://``."""
+    """For ``amqps://``, with a certificate that is verified."""
 
-    Connection = _Connection
+    Connection = _TLSConnection
 
     def establish_connection(self) -> Any:
         """Connect, as kombu's own does."""

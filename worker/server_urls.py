@@ -11,12 +11,14 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from redis import ConnectionPool
 from redis.exceptions import RedisError
 
-from api_client.contract.queues import AMQP_SCHEMES
+from api_client.contract.amqp_tls import PREFIX, tls_arguments
+from api_client.contract.queues import AMQP_SCHEMES, REDIS_SCHEMES
 
-_REDIS = ("redis", "rediss")
-_BROKERS = (*_REDIS, "sentinel", *(scheme.removesuffix("://") for scheme in AMQP_SCHEMES))
+_REDIS = tuple(scheme.removesuffix("://") for scheme in REDIS_SCHEMES)
+_BROKERS = (*_REDIS, *(scheme.removesuffix("://") for scheme in AMQP_SCHEMES))
 #: What kombu takes from a query string, beside options of TLS; the rest it refuses.
 _BROKER_OPTIONS = frozenset({"login_method"})
+_VERIFY = "ssl_cert_reqs"
 
 
 def is_redis(url: str) -> bool:
@@ -25,22 +27,37 @@ def is_redis(url: str) -> bool:
 
 
 def check_broker_url(url: str) -> None:
-    """Look at the URL of a broker, or at several with semicolons between.
+    """Look at the URL of a broker, or at those of a RabbitMQ cluster with semicolons between.
 
     Raises:
         ValueError: it names no broker that is known here, or not rightly. The message shows no
             more of it than names of options, since a part may be a piece of a password in which
             a special character was not escaped.
     """
-    for part in url.split(";"):
+    parts = url.split(";")
+    for part in parts:
         found = _checked(part, _BROKERS)
+        if found.scheme in _REDIS and len(parts) > 1:
+            raise ValueError(
+                "of Redis, give one URL; behind Sentinel, an address that follows the primary"
+            )
         unknown = [name for name in _options(found) if not _is_for_broker(name)]
         if unknown:
             raise ValueError(
                 f"a broker takes no option {', '.join(unknown)} in its URL; leave it out "
                 "(options of TLS begin with ssl_)"
             )
+        _check_tls(found)
         _check_redis(part, found)
+
+
+def with_verification(url: str) -> str:
+    """The URL of a Redis, for Celery: with TLS it says that the certificate is verified, unless it
+    says something about that. kombu would not verify it, and Celery's result backend fails."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or _VERIFY in _options(parts):
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{_VERIFY}=required"
 
 
 def check_result_url(url: str) -> None:
@@ -57,7 +74,7 @@ def _checked(url: str, schemes: tuple[str, ...]) -> SplitResult:
         parts = urlsplit(url)
         # Reading it says whether it is a number, and in range.
         _ = parts.port
-        if "@" in parts.path + parts.query + parts.fragment:
+        if "@" in parts.path + parts.query or parts.fragment:
             raise ValueError
     except ValueError:
         raise ValueError(
@@ -75,7 +92,16 @@ def _options(parts: SplitResult) -> list[str]:
 
 
 def _is_for_broker(name: str) -> bool:
-    return name.startswith("ssl_") or name in _BROKER_OPTIONS
+    return name.startswith(PREFIX) or name in _BROKER_OPTIONS
+
+
+def _check_tls(parts: SplitResult) -> None:
+    options = {name: value for name, value in parse_qsl(parts.query) if name.startswith(PREFIX)}
+    if parts.scheme in _REDIS or not options:
+        return
+    if parts.scheme != "amqps":
+        raise ValueError("options of TLS are for amqps:// and rediss://")
+    tls_arguments(options, "")
 
 
 def _check_redis(url: str, parts: SplitResult) -> None:

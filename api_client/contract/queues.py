@@ -3,6 +3,8 @@ first, so client and worker take them from here."""
 
 from typing import Any, Final
 
+#: How URLs of Redis begin.
+REDIS_SCHEMES: Final = ("redis://", "rediss://")
 #: How URLs of RabbitMQ begin.
 AMQP_SCHEMES: Final = ("amqp://", "amqps://", "pyamqp://")
 

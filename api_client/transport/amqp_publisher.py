@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from amqp.exceptions import AMQPError, MessageNacked
 from kombu import Connection
 from kombu.exceptions import KombuError
 
 from api_client.contract import codec
+from api_client.contract.amqp_tls import PREFIX, tls_arguments
 from api_client.contract.errors import Unavailable
 from api_client.contract.queues import QUORUM_ARGUMENTS
 from api_client.transport.publishers import call_body, call_headers
@@ -29,6 +32,40 @@ class _Alarm(Exception):
     """The broker takes nothing, because its memory or its disk is full."""
 
 
+@dataclass(frozen=True)
+class _Host:
+    """One host of the broker. Attributes: its URL; what py-amqp takes for TLS, if that is used."""
+
+    url: str
+    tls: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, url: str) -> _Host:
+        """The host that a URL names, without options of TLS, which kombu would pass on wrongly."""
+        parts = urlsplit(url)
+        named = dict(parse_qsl(parts.query))
+        options = {name: named.pop(name) for name in [*named] if name.startswith(PREFIX)}
+        plain = parts._replace(query=urlencode(named)).geturl()
+        if parts.scheme != "amqps":
+            if options:
+                raise ValueError("options of TLS are for amqps://")
+            return cls(plain, None)
+        return cls(plain, tls_arguments(options, parts.hostname or "localhost"))
+
+    def connected(self, options: dict[str, Any]) -> Any:
+        """A connection of py-amqp's."""
+        host = Connection(
+            self.url,
+            # A copy, which kombu changes.
+            ssl={**self.tls} if self.tls is not None else False,
+            connect_timeout=_CONNECT_SECONDS,
+            heartbeat=0,
+            transport_options=options,
+        )
+        host.ensure_connection(max_retries=0, interval_start=0)
+        return host.connection
+
+
 class AmqpPublisher:
     """A `Publisher` over one channel, whose messages the broker confirms one after another.
 
@@ -40,12 +77,16 @@ class AmqpPublisher:
     keeps it open, and each message shows whether it still is.
 
     Parameters:
-        url: ``amqp://user:password@host:5672/virtual-host``, ``amqps://``; of a cluster, several
-            with a semicolon between them.
+        url: ``amqp://user:password@host:5672/virtual-host``, or ``amqps://`` with the options of
+            `tls_arguments`; of a cluster, several with a semicolon between them.
+
+    Raises:
+        ValueError: the URL is malformed, or has an option of TLS that is none.
     """
 
     def __init__(self, url: str):
-        self._url = url
+        #: Of each host.
+        self._hosts = [_Host.of(part) for part in url.split(";")]
         self._turn = threading.Lock()
         #: py-amqp's own connection: kombu's would connect again by itself, with pauses.
         self._connection: Any = None
@@ -135,19 +176,18 @@ class AmqpPublisher:
             return False
 
     def _connect(self) -> None:
-        hosts = Connection(
-            self._url,
-            connect_timeout=_CONNECT_SECONDS,
-            heartbeat=0,
-            transport_options={
-                "confirm_publish": True,
-                "on_blocked": self._on_blocked,
-                "on_unblocked": self._on_unblocked,
-            },
-        )
+        options = {
+            "confirm_publish": True,
+            "on_blocked": self._on_blocked,
+            "on_unblocked": self._on_unblocked,
+        }
         # Each host once, without pauses: the outbox decides when to try again.
-        hosts.ensure_connection(max_retries=max(0, len(hosts.alt) - 1), interval_start=0)
-        self._connection = hosts.connection
+        for host in self._hosts[:-1]:
+            with contextlib.suppress(*_ERRORS):
+                self._connection = host.connected(options)
+                break
+        else:
+            self._connection = self._hosts[-1].connected(options)
         # Whatever else is waited for, such as the answer to a declaration, has no bound of its own.
         self._connection.sock.settimeout(_SILENCE_SECONDS)
         self._channel = self._connection.channel()

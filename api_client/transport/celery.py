@@ -150,16 +150,12 @@ class CeleryTransport:
 
 
 def _publisher(broker_url: str) -> Publisher:
-    if broker_url.startswith(("redis://", "rediss://")):
-        try:
+    try:
+        if not is_amqp(broker_url):
             return RedisPublisher(broker_url)
-        except ValueError as error:
-            raise InvalidRequest(f"broker_url: {error}", field="broker_url") from error
-    # Imported late: these take longer than all the rest of the client.
-    if is_amqp(broker_url):
+        # Imported late: it takes longer than all the rest of the client.
         from api_client.transport.amqp_publisher import AmqpPublisher
 
         return AmqpPublisher(broker_url)
-    from api_client.transport.celery_publisher import CeleryPublisher
-
-    return CeleryPublisher(broker_url)
+    except ValueError as error:
+        raise InvalidRequest(f"broker_url: {error}", field="broker_url") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -47,10 +48,12 @@ class Proxy:
 
     Parameters:
         target: the port to forward to, on the loopback interface.
+        tls: what is spoken at its own port; plain TCP, if None.
     """
 
-    def __init__(self, target: int):
+    def __init__(self, target: int, tls: ssl.SSLContext | None = None):
         self._target = target
+        self._tls = tls
         self._port = 0
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
@@ -112,7 +115,7 @@ class Proxy:
     async def _listen(self) -> None:
         self._through = asyncio.Event()
         self._through.set()
-        self._server = await asyncio.start_server(self._serve, LOOPBACK, 0)
+        self._server = await asyncio.start_server(self._serve, LOOPBACK, 0, ssl=self._tls)
         self._port = self._server.sockets[0].getsockname()[1]
         self._ready.set()
 

@@ -48,6 +48,22 @@ def test_a_broker_url_that_is_none(url: str) -> None:
     assert caught.value.field == "broker_url"
 
 
+@pytest.mark.parametrize("url", ["sentinel://localhost:26379", "sqs://", "http://localhost"])
+def test_a_broker_of_another_kind(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="must begin with redis://, rediss://, amqp://, amqps"):
+        StorageClient(url, result_url=BROKER)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["amqps://localhost//?ssl_cert_reqs=perhaps", "amqp://localhost//?ssl_ca_certs=/ca.pem"],
+)
+def test_a_wrong_option_of_tls(url: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"^broker_url: ") as caught:
+        StorageClient(url, result_url=BROKER)
+    assert caught.value.field == "broker_url"
+
+
 def test_no_piece_of_a_password_is_shown() -> None:
     with pytest.raises(InvalidRequest) as caught:
         StorageClient("redis://:hunter/2@localhost/0")

@@ -119,7 +119,7 @@ def test_passwords_join_their_urls(secret: Path, monkeypatch: pytest.MonkeyPatch
     [
         ("redis://:old@redis/0", "has a password already"),
         ("redis://user:@redis/0", "has a password already"),
-        ("sentinel://a:1;sentinel://b:2", "must have one host"),
+        ("amqp://a;amqp://b", "must have one host"),
         ("redis:///0", "must have one host"),
     ],
 )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from api_client.contract.errors import InvalidRequest
 from worker.cli.output import load_settings
 from worker.database import parse_url
-from worker.server_urls import check_broker_url, check_result_url
+from worker.server_urls import check_broker_url, check_result_url, with_verification
 from worker.settings import Settings
 
 
@@ -28,9 +28,9 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "redis://",
         "redis://user:a%2Fsecret@[::1]:6379",
         "rediss://host/1?ssl_cert_reqs=required&ssl_ca_certs=/ca.pem",
-        "redis://one/0;redis://two/0",
-        "sentinel://a:1;sentinel://b:2",
+        "rediss://host/1?ssl_check_hostname=false",
         "amqp://guest:guest@localhost/%2F",
+        "amqp://one//;amqp://two//",
         "amqps://host//?login_method=EXTERNAL&ssl_ca_certs=/ca.pem",
     ],
 )
@@ -54,7 +54,13 @@ def test_brokers_that_are_known(url: str) -> None:
         ("redis://host:port/0", "is malformed"),
         ("redis://[::1", "is malformed"),
         ("redis://host/one", "the number of a database"),
-        ("redis://one/0;redis://two/0?surprise=1", "takes no option surprise"),
+        ("redis://host/0#secret", "is malformed"),
+        ("redis://one/0;redis://two/0", "of Redis, give one URL"),
+        ("sentinel://a:1;sentinel://b:2", "must begin with one of redis://"),
+        ("amqp://one//;amqp://two//?surprise=1", "takes no option surprise"),
+        ("amqp://host//?ssl_ca_certs=/ca.pem", "options of TLS are for amqps://"),
+        ("amqps://host//?ssl_cert_reqs=perhaps", "must be required, optional or none"),
+        ("amqps://host//?ssl_surprise=1", "TLS has no option ssl_surprise"),
     ],
 )
 def test_a_wrong_broker_is_told_in_one_line(
@@ -96,10 +102,25 @@ def test_a_wrong_result_url(url: str, message: str) -> None:
         check_result_url(url)
 
 
-@pytest.mark.parametrize("broker", ["amqp://host/", "sentinel://a:1"])
-def test_other_brokers_need_a_redis_for_results(broker: str) -> None:
+def test_other_brokers_need_a_redis_for_results() -> None:
     with pytest.raises(ValidationError, match="give the Redis for results"):
-        Settings(broker_url=broker)
+        Settings(broker_url="amqp://host/")
+
+
+@pytest.mark.parametrize(
+    ("url", "verified"),
+    [
+        ("rediss://host/0", "rediss://host/0?ssl_cert_reqs=required"),
+        ("rediss://host/0?", "rediss://host/0?&ssl_cert_reqs=required"),
+        ("rediss://host?ssl_ca_certs=/a", "rediss://host?ssl_ca_certs=/a&ssl_cert_reqs=required"),
+        ("rediss://host/0?ssl_cert_reqs=none", "rediss://host/0?ssl_cert_reqs=none"),
+        ("redis://host/0", "redis://host/0"),
+        ("amqps://host//", "amqps://host//"),
+    ],
+)
+def test_tls_is_verified_unless_the_url_says_otherwise(url: str, verified: str) -> None:
+    assert with_verification(url) == verified
+    check_broker_url(verified)
 
 
 def test_the_redis_with_results_takes_options() -> None:

@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from worker.safety.facts import RedisFacts, read_facts
 from worker.safety.rules import Risk, risks, unknowns
+from worker.server_urls import is_redis
 
 #: Seconds to wait for a connection, and for each of a handful of answers.
 _SECONDS = 3.0
@@ -49,7 +50,7 @@ def examine(broker_url: str, result_url: str) -> list[Examined]:
 
 
 def _examined(part: str, url: str, *, holds_queues: bool) -> Examined:
-    if not url.startswith(("redis://", "rediss://")):
+    if not is_redis(url):
         return Examined(part)
     try:
         with Redis.from_url(

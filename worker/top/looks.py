@@ -15,6 +15,7 @@ from worker.database import Database, DatabaseOptions
 from worker.presence import SeenWorker, read_workers
 from worker.queues import BrokerState, open_queues
 from worker.schema import dead_letters
+from worker.server_urls import is_redis
 from worker.top.states import BrokerLook, DatabaseLook, MemoryState, NewestDeadLetter
 
 #: Seconds to wait for a connection, and for each answer.
@@ -24,7 +25,7 @@ _SECONDS = 2.0
 def broker_looks(url: str) -> Callable[[], BrokerLook]:
     """A function that looks at the broker at ``url``. It raises what the driver does."""
     queues = open_queues(url)
-    redis = _open(url) if url.startswith(("redis://", "rediss://")) else None
+    redis = _open(url) if is_redis(url) else None
 
     def look() -> BrokerLook:
         state = queues.look()

@@ -11,9 +11,9 @@ from kombu.serialization import register
 
 from api_client.contract import codec
 from api_client.contract.queues import is_amqp
-from worker.broker import harden
-from worker.declared_queues import make_queues
-from worker.server_urls import is_redis, with_verification
+from worker.broker.declared_queues import make_queues
+from worker.broker.redis_transport import harden
+from worker.environment.server_urls import is_redis, with_verification
 from worker.settings import Settings
 
 #: Seconds; without them a silent broker is waited for without end (celery issue 4296).
@@ -40,7 +40,7 @@ def make_app(settings: Settings) -> Celery:
     app = Celery(
         "zdk-storage",
         broker=with_verification(settings.broker_url),
-        backend=f"worker.results:ResultBackend+{with_verification(settings.results)}",
+        backend=f"worker.broker.results:ResultBackend+{with_verification(settings.results)}",
     )
     app.conf.update(_delivery(settings) | _connections(settings) | _content(settings))
     _remove_builtin_tasks(app)
@@ -75,10 +75,10 @@ def _delivery(settings: Settings) -> dict[str, object]:
         "task_acks_on_timeout": False,
         "task_time_limit": settings.time_limit,
         # A killed pool process is no fault of its message, which goes back to the queue; how
-        # often that may happen is counted by worker.attempts.
+        # often that may happen is counted by worker.broker.attempts.
         "task_reject_on_worker_lost": True,
         # Refuses whatever is not one of our tasks.
-        "worker_consumer": "worker.consumer:GuardedConsumer",
+        "worker_consumer": "worker.broker.consumer:GuardedConsumer",
         "worker_prefetch_multiplier": settings.prefetch,
         # Without remote control nobody at the broker can stop or reconfigure a worker.
         "worker_enable_remote_control": False,

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Row, Select, case, delete, func, or_, select,
 
 from api_client.contract.errors import ErrorRecord
 from api_client.contract.limits import MAX_MESSAGE_BYTES, MIB
+from worker.database.rows import insert_missing
 from worker.issued import issued_at
-from worker.rows import insert_missing
 from worker.schema import dead_letters
 
 #: The position of a message that is kept as a whole.

@@ -14,9 +14,9 @@ from api_client.contract.queues import is_amqp
 from api_client.contract.records import new_id
 from worker.app import make_app
 from worker.artifacts.blobs import open_blob_store
-from worker.connections import taken_and_most
+from worker.broker.declared_queues import unacknowledged_too_long
 from worker.database import Database
-from worker.declared_queues import unacknowledged_too_long
+from worker.database.connections import taken_and_most
 from worker.migrate import head, state_of
 from worker.roundtrip import round_trip
 from worker.safety import check as safety

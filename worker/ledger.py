@@ -18,8 +18,8 @@ from api_client.contract import codec
 from api_client.contract.codec import Message
 from api_client.contract.errors import Conflict, to_record
 from api_client.contract.outcomes import Outcome, WriteReply
+from worker.database.rows import insert_missing
 from worker.retry import TryAgain
-from worker.rows import insert_missing
 from worker.schema import ledger
 from worker.writes import Writes
 

@@ -12,16 +12,16 @@ from redis import Redis
 
 from worker.artifacts.blobs import open_blob_store
 from worker.artifacts.staging import RedisStaging
-from worker.attempts import Attempts
+from worker.broker.attempts import Attempts
+from worker.broker.delivery import Deliveries
 from worker.database import Database
 from worker.dead_letters import Limits
-from worker.delivery import Deliveries
 from worker.embedded.exec import die_with_parent
 from worker.migrate import upgrade
+from worker.presence.tally import Tally
 from worker.settings import Settings
 from worker.storage import Storage
-from worker.tally import Tally
-from worker.tracing_export import start_export, stop_export
+from worker.tracing.export import start_export, stop_export
 from worker.watch import Watch, Watches
 
 #: What this worker's processes have done. This module is imported before the pool forks.

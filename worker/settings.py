@@ -12,10 +12,10 @@ from pydantic_settings.sources import EnvSettingsSource
 
 from api_client.contract.limits import GIB, MAX_MESSAGE_AGE_DAYS
 from worker.database import DatabaseOptions
-from worker.logs_format import LogFormat
-from worker.passwords import with_password
-from worker.secret_files import FileSettingsSource
-from worker.server_urls import check_broker_url, check_result_url, is_redis
+from worker.environment.passwords import with_password
+from worker.environment.secret_files import FileSettingsSource
+from worker.environment.server_urls import check_broker_url, check_result_url, is_redis
+from worker.logs.format import LogFormat
 
 _BROKER = "redis://localhost:6379/0"
 #: Seconds; in milliseconds, and twice, PostgreSQL takes them still.
@@ -25,7 +25,8 @@ _LONGEST = 1_000_000.0
 class Settings(BaseSettings):
     """Settings by environment variable ``ZDK_<NAME>``; an empty one counts as not set.
 
-    Each can be in a file instead, which ``ZDK_<NAME>_FILE`` names; see `worker.secret_files`.
+    Each can be in a file instead, which ``ZDK_<NAME>_FILE`` names; see
+    `worker.environment.secret_files`.
 
     Attributes:
         broker_url: the Celery broker.
@@ -67,7 +68,7 @@ class Settings(BaseSettings):
         require_safe_broker: whether a worker refuses to start on a Redis that can lose or evict
             what it is given, or that cannot be asked; see `worker.safety`.
         log_format: ``console``, for people, or ``json``, one document a line.
-        tracing: whether to send spans to an OpenTelemetry collector; see `worker.tracing_export`.
+        tracing: whether to send spans to an OpenTelemetry collector; see `worker.tracing.export`.
         task_events: whether Celery publishes an event when each task comes, begins and ends, for
             monitors such as Flower. They go through the broker.
     """

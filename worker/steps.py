@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from worker import tracing
+from worker.tracing import spans
 
 _durations: ContextVar[dict[str, float] | None] = ContextVar("durations", default=None)
 
@@ -34,7 +34,7 @@ def step(name: str, database: str) -> Iterator[None]:
     """
     begin = time.perf_counter()
     try:
-        with tracing.step(name, database):
+        with spans.step(name, database):
             yield
     finally:
         durations = _durations.get()

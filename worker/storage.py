@@ -16,7 +16,7 @@ from api_client.contract.codec import Message
 from api_client.contract.errors import StorageError, to_record
 from api_client.contract.operations import Query, SaveArtifact
 from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
-from worker import dead_letters, ledger, tracing, transaction
+from worker import dead_letters, ledger, transaction
 from worker.artifacts.blobs.base import BlobStore
 from worker.artifacts.intake import Intake, Missing
 from worker.artifacts.staging import NoStaging, Staging
@@ -26,6 +26,7 @@ from worker.ledger import Entry
 from worker.queries import answer
 from worker.retry import is_transient, with_retries
 from worker.steps import step
+from worker.tracing import spans
 from worker.transaction import Way
 from worker.watch import Watch
 from worker.work import Work, unexpected, unique
@@ -86,7 +87,7 @@ class Storage:
             on_trouble: called when passing trouble is met for the first time.
             first: they have hardly been delivered before, so do not look for them first. Should
                 they have been, that is noticed all the same, and they are applied once.
-            traces: those that their operations belong to; see `worker.tracing`.
+            traces: those that their operations belong to; see `worker.tracing.spans`.
 
         Raises:
             sqlalchemy.exc.DBAPIError, OSError: the database or the blob store is in trouble for
@@ -94,7 +95,7 @@ class Storage:
                 again.
         """
         begun = time.perf_counter()
-        with tracing.processing(messages, traces) as processing:
+        with spans.processing(messages, traces) as processing:
             replies = self._with_retries(lambda: self._apply(messages, first), on_trouble)
             processing.finish(messages, replies)
         self._watch.applied(time.perf_counter() - begun)

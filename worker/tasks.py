@@ -14,23 +14,23 @@ from celery.exceptions import Reject
 from api_client.contract import codec
 from api_client.contract.errors import ErrorRecord, InvalidRequest, StorageError, to_record
 from api_client.contract.outcomes import QueryReply, WriteReply
-from worker import gate
 from worker.app import make_app
+from worker.broker import gate
+from worker.broker.delivery import HandBack
+from worker.broker.gathering import comes_again
+from worker.broker.results import ResultBackend
 from worker.dead_letters import Refused
-from worker.delivery import HandBack
-from worker.gathering import comes_again
 from worker.http import serve_http
-from worker.logs import install
-from worker.logs_lines import tell_answered
+from worker.logs.lines import tell_answered
+from worker.logs.setup import install
 from worker.origin import Origin, origin
-from worker.presence import announce
+from worker.presence.beats import announce
 from worker.process import deliveries, storage, tally
-from worker.results import ResultBackend
 from worker.retry import is_transient
 from worker.settings import Settings
 from worker.shutdown import bound_shutdown
 from worker.steps import timed
-from worker.tracing_export import check_installed
+from worker.tracing.export import check_installed
 from worker.work import unexpected
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from api_client.contract.operations import (
 )
 from api_client.contract.outcomes import Outcome
 from worker.artifacts import evaluate as artifact_rules
-from worker.logs_masking import describe
+from worker.logs.masking import describe
 from worker.sessions import evaluate as session_rules
 from worker.sessions.evaluate import DecodedAppend
 

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import ARRAY, Column, Connection, Table
 from sqlalchemy.dialects import postgresql
 
-from worker.copying import copy_rows
-from worker.driver import driver_cursor
-from worker.rows import chunks, insert_new, table_of, upsert
+from worker.database.copying import copy_rows
+from worker.database.driver import driver_cursor
+from worker.database.rows import chunks, insert_new, table_of, upsert
 
 #: Rows that are worth a COPY, which takes half of what any INSERT takes, but a round trip of its
 #: own (docs/decisions/0015).

@@ -59,7 +59,7 @@ def _install_points(reached: Callable[[str], None]) -> None:
     from kombu.transport import virtual
     from sqlalchemy.engine.default import DefaultDialect
 
-    from worker.unacked import Unacked
+    from worker.broker.unacked import Unacked
 
     _around(virtual.Transport, "_deliver", before=lambda: reached("after-pop"))
     _around(amqp.Channel, "_on_basic_deliver", before=lambda: reached("after-pop"))

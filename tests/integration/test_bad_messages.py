@@ -28,8 +28,8 @@ from tests.support.items import append, body, create, encoded, item, message
 from tests.support.stores import contents, letters, open_store
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
+from worker.broker.gate import BURY_TASK
 from worker.dead_letters import KEPT_BYTES
-from worker.gate import BURY_TASK
 from worker.storage import Storage
 
 # All tests feed the same worker.

@@ -19,7 +19,7 @@ from tests.support import items
 from tests.support.items import append, create
 from tests.support.programs import run_zdk
 from tests.support.stores import contents, letters, made, open_store
-from worker import gate
+from worker.broker import gate
 from worker.migrate import upgrade
 from worker.storage import Storage
 

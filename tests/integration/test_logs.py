@@ -82,7 +82,7 @@ def test_a_message_is_one_line(logged: Logged, caplog: pytest.LogCaptureFixture)
         receipt.result(timeout=60)
     line = logged.worker.wait_for_event("message applied", message_id=receipt.message_id)
 
-    assert line["logger"] == "worker.logs_lines"
+    assert line["logger"] == "worker.logs.lines"
     assert (line["level"], line["queue"]) == ("info", codec.WRITE_QUEUE)
     assert (line["operations"], line["applied"], line["failed"]) == (1, 1, 0)
     assert (line["tries"], line["together"]) == (1, 1)

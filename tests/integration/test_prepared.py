@@ -20,9 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.postgres import PostgresServer
-from worker import prepared
-from worker.database import Database, DatabaseOptions
-from worker.prepared import Prepared
+from worker.database import Database, DatabaseOptions, prepared
+from worker.database.prepared import Prepared
 
 
 @pytest.fixture(scope="module")

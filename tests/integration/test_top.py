@@ -22,7 +22,7 @@ from tests.integration.conftest import Site
 from tests.support.programs import clean_environment, run_zdk
 from tests.support.waiting import wait_until
 from worker.embedded.server import free_port
-from worker.presence import SeenWorker, read_workers
+from worker.presence.beats import SeenWorker, read_workers
 from worker.settings import Settings
 from worker.top.scene import PATIENCE, Scene
 

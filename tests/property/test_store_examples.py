@@ -48,7 +48,7 @@ from api_client.contract.outcomes import WriteReply
 from api_client.contract.records import new_id
 from tests.property.conftest import OpenStorage
 from worker.database import Database, DatabaseOptions
-from worker.rows import ROWS_PER_STATEMENT
+from worker.database.rows import ROWS_PER_STATEMENT
 from worker.sessions import evaluate as session_rules
 from worker.sessions import store as session_store
 from worker.storage import Storage

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from api_client.contract.records import new_id
-from worker.attempts import Attempts
+from worker.broker.attempts import Attempts
 from worker.embedded.valkey import EmbeddedValkey
 
 

@@ -12,10 +12,10 @@ from kombu import Message
 
 from api_client.contract import codec
 from tests.support.items import body, create, message
-from worker import gate
-from worker.consumer import GuardedConsumer
+from worker.broker import gate
+from worker.broker.consumer import GuardedConsumer
+from worker.broker.gathering import MOST_MESSAGES, MOST_SMALL_BYTES, Gathering
 from worker.dead_letters import Refused
-from worker.gathering import MOST_MESSAGES, MOST_SMALL_BYTES, Gathering
 
 GOOD = body(message(create("s")))
 

@@ -29,7 +29,8 @@ from api_client.contract.records import new_id
 from tests.support import artifacts, items
 from tests.support.items import append, create
 from tests.support.stores import contents, ledger_size, letters, made, open_store
-from worker import dead_letters, gate, transaction
+from worker import dead_letters, transaction
+from worker.broker import gate
 from worker.dead_letters import KEPT_BYTES, WHOLE_MESSAGE, Limits, Refused
 from worker.replay import replay
 from worker.schema import dead_letters as table

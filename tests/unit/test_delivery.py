@@ -20,8 +20,8 @@ from api_client.contract.records import new_id
 from tests.support import artifacts
 from tests.support.items import append, create
 from tests.support.stores import contents, ledger_size, letters, made, open_store, revision
-from worker.attempts import Attempts
-from worker.delivery import Deliveries, HandBack
+from worker.broker.attempts import Attempts
+from worker.broker.delivery import Deliveries, HandBack
 from worker.embedded.valkey import EmbeddedValkey
 from worker.origin import Origin
 from worker.schema import app_state

@@ -18,9 +18,9 @@ from api_client.contract.errors import InvalidRequest
 from api_client.contract.limits import MAX_MESSAGE_BYTES
 from api_client.contract.records import new_id
 from tests.support.items import body, create, encoded, item, message
-from worker import gate
+from worker.broker import gate
+from worker.broker.gate import BURY_TASK, BadItem
 from worker.dead_letters import KEPT_BYTES, Refused
-from worker.gate import BURY_TASK, BadItem
 
 PROFILE = settings(deadline=None, print_blob=True, max_examples=300)
 JSON = "application/json"

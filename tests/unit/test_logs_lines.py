@@ -13,7 +13,7 @@ import pytest
 from api_client.contract.codec import Message
 from api_client.contract.errors import ErrorRecord
 from api_client.contract.outcomes import Outcome, QueryReply, WriteReply
-from worker.logs_lines import tell_answered, tell_applied
+from worker.logs.lines import tell_answered, tell_applied
 from worker.origin import Origin
 
 APPLIED = Outcome(ok=msgspec.Raw(b"{}"))
@@ -35,7 +35,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def _told(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "worker.logs_lines")
+    caplog.set_level(logging.INFO, "worker.logs.lines")
 
 
 def test_two_messages_that_were_applied_together(caplog: pytest.LogCaptureFixture) -> None:
@@ -83,7 +83,7 @@ def test_queries_are_told_of_for_debugging_only(caplog: pytest.LogCaptureFixture
     reply = QueryReply(error=ErrorRecord("not_found", "it is not there"))
     tell_answered(Origin("c"), "session.load", reply, {"total": 0.5})
     assert lines(caplog) == []
-    caplog.set_level(logging.DEBUG, "worker.logs_lines")
+    caplog.set_level(logging.DEBUG, "worker.logs.lines")
     tell_answered(Origin("c"), "session.load", reply, {"total": 0.5})
     (line,) = lines(caplog)
     assert (line["operation"], line["code"], line["total_ms"]) == (

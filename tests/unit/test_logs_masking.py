@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError
 from sqlalchemy.exc import IntegrityError
 
 from api_client.contract.errors import NotFound
-from worker.logs_format import LineFormatter
-from worker.logs_masking import describe, describe_with_stack, mask
+from worker.logs.format import LineFormatter
+from worker.logs.masking import describe, describe_with_stack, mask
 
 MARK = "mArk5ecret"
 

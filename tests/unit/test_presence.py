@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from worker.presence import Presence
-from worker.tally import Tally
+from worker.presence.beats import Presence
+from worker.presence.tally import Tally
 
 
 def test_a_worker_whose_pool_has_gone_still_beats() -> None:

@@ -18,9 +18,9 @@ from api_client.contract import codec
 from api_client.contract.records import new_id
 from api_client.transport.publishers import RedisPublisher
 from tests.support.waiting import wait_until
+from worker.broker.queues import QueueState, issued, open_queues
 from worker.embedded.server import free_port
 from worker.embedded.valkey import EmbeddedValkey
-from worker.queues import QueueState, issued, open_queues
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from api_client.contract.queues import QUORUM_ARGUMENTS
 from api_client.transport.amqp_publisher import AmqpPublisher
 from api_client.transport.celery import CeleryTransport
 from worker.app import make_app
-from worker.consumer import GuardedConsumer
-from worker.declared_queues import make_queues, unacknowledged_too_long
+from worker.broker.consumer import GuardedConsumer
+from worker.broker.declared_queues import make_queues, unacknowledged_too_long
 from worker.settings import Settings
 
 RABBITMQ = "amqp://guest:guest@localhost/"
@@ -77,7 +77,9 @@ def test_who_may_keep_a_message_for_longer_than_rabbitmq_allows(
 
 def test_a_worker_uses_the_careful_transport_and_confirms() -> None:
     app = make_app(settings())
-    assert type(app.connection_for_read().transport).__module__ == "worker.rabbitmq"
+    assert (
+        type(app.connection_for_read().transport).__module__ == "worker.broker.rabbitmq_transport"
+    )
     assert app.conf.broker_transport_options == {"confirm_publish": True}
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Column, event
 
 from worker.database import Database, DatabaseOptions
-from worker.rows import delete_rows
+from worker.database.rows import delete_rows
 from worker.schema import metadata, sessions, user_state
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from worker.cli.output import load_settings
-from worker.passwords import with_password
-from worker.secret_files import MAX_FILE_BYTES
+from worker.environment.passwords import with_password
+from worker.environment.secret_files import MAX_FILE_BYTES
 from worker.settings import Settings
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from api_client.contract.errors import InvalidRequest
 from worker.cli.output import load_settings
 from worker.database import parse_url
-from worker.server_urls import check_broker_url, check_result_url, with_verification
+from worker.environment.server_urls import check_broker_url, check_result_url, with_verification
 from worker.settings import Settings
 
 

@@ -16,7 +16,7 @@ from api_client.contract.codec import Message
 from api_client.contract.errors import ErrorRecord
 from api_client.contract.records import new_id
 from worker.dead_letters import Failure
-from worker.tally import BOUNDS, Counts, Tally, quantile
+from worker.presence.tally import BOUNDS, Counts, Tally, quantile
 from worker.work import Work
 
 #: Enough for two processes that share a place to miss some.

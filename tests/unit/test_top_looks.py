@@ -10,10 +10,10 @@ from redis import Redis
 from sqlalchemy import insert
 
 from api_client.contract.records import new_id
+from worker.broker.queues import BrokerState, QueueState, UnacknowledgedState
 from worker.database import Database, DatabaseOptions
 from worker.embedded.valkey import EmbeddedValkey
 from worker.migrate import upgrade
-from worker.queues import BrokerState, QueueState, UnacknowledgedState
 from worker.schema import dead_letters
 from worker.top import looks
 from worker.top.states import NewestDeadLetter

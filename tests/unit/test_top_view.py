@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from worker.broker.queues import QueueState, UnacknowledgedState
 from worker.cli.top_view import screen
-from worker.presence import Beat, SeenWorker
-from worker.queues import QueueState, UnacknowledgedState
-from worker.tally import BOUNDS, Counts
+from worker.presence.beats import Beat, SeenWorker
+from worker.presence.tally import BOUNDS, Counts
 from worker.top.states import (
     BrokerLook,
     DatabaseLook,

@@ -23,8 +23,8 @@ from api_client.outbox.outbox import Outbox
 from api_client.requests import Requests
 from tests.support.driven import NOON, DrivenLoop, FakeWorker, message_id
 from tests.support.spans import traced, traceparent
-from worker import tracing_export
 from worker.origin import origin, traces_of
+from worker.tracing import export
 
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 OTHER = f"00-{'c' * 32}-{'d' * 16}-01"
@@ -160,6 +160,6 @@ class TestInHeaders:
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing_export, "find_spec", lambda name: None)
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(InvalidRequest, match=r"pip install 'zdk-storage\[worker,otel\]'"):
-        tracing_export.check_installed()
+        export.check_installed()

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from worker import retry
-from worker.logs_format import LineFormatter
-from worker.logs_masking import describe
+from worker.logs.format import LineFormatter
+from worker.logs.masking import describe
 from worker.retry import Trouble, TryAgain, with_retries
 
 

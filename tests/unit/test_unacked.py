@@ -13,9 +13,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from api_client.contract import codec
 from tests.support.items import body, create, encoded, item, message
-from worker.broker import harden
+from worker.broker.redis_transport import harden
+from worker.broker.unacked import Unacked
 from worker.embedded.valkey import EmbeddedValkey
-from worker.unacked import Unacked
 
 PAYLOAD = {"body": "[[1],{},{}]", "headers": {"id": "x"}, "properties": {"priority": 0}}
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from worker.broker.queues import BrokerState, QueueState, UnacknowledgedState
 from worker.doctor import Finding
 from worker.health.asking import Asked
 from worker.health.life import Limits
@@ -22,7 +23,6 @@ from worker.http import heart, server
 from worker.http.answers import Answers
 from worker.http.heart import Heart
 from worker.metrics.collectors import StateCollector
-from worker.queues import BrokerState, QueueState, UnacknowledgedState
 
 LIMITS = Limits(loop=45, task=300, ending=30)
 BROKER = BrokerState(

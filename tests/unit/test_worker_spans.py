@@ -16,8 +16,8 @@ from api_client.contract.errors import ErrorRecord
 from api_client.contract.outcomes import Outcome, WriteReply
 from api_client.contract.records import new_id
 from tests.support.spans import Collector, collector, traced
-from worker.tracing import processing, step
-from worker.tracing_export import start_export, stop_export
+from worker.tracing.export import start_export, stop_export
+from worker.tracing.spans import processing, step
 
 MARK = "mArk5ecret"
 TRACE = f"00-{'a' * 32}-{'b' * 16}-01"

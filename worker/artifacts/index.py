@@ -21,7 +21,7 @@ from worker.artifacts.evaluate import (
     DecodedSave,
     evaluate,
 )
-from worker.rows import chunks, delete_rows, insert_into, lock_rows, upsert
+from worker.database.rows import chunks, delete_rows, insert_into, lock_rows, upsert
 from worker.schema import artifact_versions, artifacts, blobs
 from worker.writes import Writes
 

@@ -11,15 +11,15 @@ import typer
 
 from api_client.contract.errors import Unavailable
 from worker.artifacts.blobs import open_blob_store
+from worker.broker.declared_queues import unacknowledged_too_long
 from worker.cli.output import Exit, errors_explained, fail, load_settings
 from worker.cli.safety import check_safety
 from worker.database import Database
-from worker.declared_queues import unacknowledged_too_long
-from worker.logs import configure
-from worker.logs_format import LogFormat
+from worker.logs.format import LogFormat
+from worker.logs.setup import configure
 from worker.migrate import head, state_of, upgrade
 from worker.settings import Settings
-from worker.tracing_export import check_installed
+from worker.tracing.export import check_installed
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from worker.broker.queues import open_queues
 from worker.database import Database
 from worker.doctor import probes
 from worker.embedded.exec import die_with_parent
@@ -24,7 +25,6 @@ from worker.health.pulse import Pulse
 from worker.health.readiness import Readiness
 from worker.http.answers import Answers
 from worker.metrics.collectors import StateCollector, count_dead_letters, registry_of
-from worker.queues import open_queues
 from worker.settings import Settings
 
 #: Seconds that the database gets for each step of a check.

@@ -16,12 +16,12 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from api_client.version import __version__
+from worker.broker.queues import BrokerState
 from worker.database import Database
 from worker.health.asking import Asked, left_until
 from worker.health.life import Limits, fault
 from worker.health.pulse import Pulse
 from worker.health.readiness import SECONDS, Readiness
-from worker.queues import BrokerState
 from worker.schema import dead_letters
 
 #: Dead letters that are counted; beyond, their number costs more than it tells.

@@ -9,9 +9,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from worker.environment.server_urls import is_redis
 from worker.safety.facts import RedisFacts, read_facts
 from worker.safety.rules import Risk, risks, unknowns
-from worker.server_urls import is_redis
 
 #: Seconds to wait for a connection, and for each of a handful of answers.
 _SECONDS = 3.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from worker.safety.facts import RedisFacts
 
-#: CLIENT LIST ID, with which tries are counted (`worker.attempts`), came with it.
+#: CLIENT LIST ID, with which tries are counted (`worker.broker.attempts`), came with it.
 OLDEST_VERSION = (6, 2)
 #: The part of a machine's memory that a server without a limit may use. While it rewrites its
 #: append-only file it can need twice as much as it holds.

@@ -21,7 +21,7 @@ from api_client.contract.limits import (
     MAX_PAGE_SIZE,
 )
 from api_client.contract.operations import ListSessions, LoadSession, LoadSharedState
-from worker.prepared import Prepared
+from worker.database.prepared import Prepared
 from worker.schema import as_utc, events, sessions
 from worker.sessions.select import select_session
 from worker.sessions.state import read_shared_state, read_state

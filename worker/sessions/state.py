@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, select
 
 from api_client.contract.keys import SessionKey
 from api_client.contract.scopes import Scope, split_state_key
-from worker.rows import delete_rows
+from worker.database.rows import delete_rows
 from worker.schema import app_state, session_state, user_state
 from worker.writes import Writes
 

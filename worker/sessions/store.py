@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 from api_client.contract.errors import StorageError
 from api_client.contract.keys import SessionKey
 from api_client.contract.operations import CreateSession, DeleteSession, UpdateState
-from worker.retry import TryAgain
-from worker.rows import (
+from worker.database.rows import (
     delete_rows,
     find_rows,
     insert_missing,
     lock_rows,
 )
+from worker.retry import TryAgain
 from worker.schema import events, sessions
 from worker.sessions.evaluate import (
     Decoded,

@@ -10,12 +10,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Connection, func, select, text
 
-from worker.connections import taken_and_most
+from worker.broker.queues import BrokerState, open_queues
 from worker.database import Database, DatabaseOptions
-from worker.presence import SeenWorker, read_workers
-from worker.queues import BrokerState, open_queues
+from worker.database.connections import taken_and_most
+from worker.environment.server_urls import is_redis
+from worker.presence.beats import SeenWorker, read_workers
 from worker.schema import dead_letters
-from worker.server_urls import is_redis
 from worker.top.states import BrokerLook, DatabaseLook, MemoryState, NewestDeadLetter
 
 #: Seconds to wait for a connection, and for each answer.

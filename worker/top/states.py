@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from worker.queues import QueueState, UnacknowledgedState
+from worker.broker.queues import QueueState, UnacknowledgedState
 from worker.top.totals import Totals, WorkerLook
 
 

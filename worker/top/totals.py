@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from worker.presence import Beat, SeenWorker
-from worker.tally import Counts, quantile
+from worker.presence.beats import Beat, SeenWorker
+from worker.presence.tally import Counts, quantile
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -54,7 +54,8 @@ class WorkerLook(msgspec.Struct, frozen=True):
     """A worker, as its last beat showed it.
 
     Attributes:
-        name, host, pid, version, processes, busy, stopping, uptime: see `worker.presence.Beat`.
+        name, host, pid, version, processes, busy, stopping, uptime: as in
+            `worker.presence.beats.Beat`.
         silent: seconds since then.
         alive: whether it has not missed two beats.
         rates: over the seconds before its last beat.

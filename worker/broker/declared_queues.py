@@ -5,7 +5,7 @@ from __future__ import annotations
 from kombu import Exchange, Queue
 
 from api_client.contract.queues import QUORUM_ARGUMENTS, is_amqp
-from worker.queues import QUEUES
+from worker.broker.queues import QUEUES
 from worker.settings import Settings
 
 #: Seconds after which RabbitMQ ends a consumer that has not acknowledged a message, unless its

@@ -22,9 +22,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from api_client.contract import codec
-from worker.broker import harden
+from worker.broker.redis_transport import harden
+from worker.environment.server_urls import is_redis
 from worker.issued import issued_at
-from worker.server_urls import is_redis
 
 #: The queues that workers take from.
 QUEUES = (codec.WRITE_QUEUE, codec.READ_QUEUE)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from api_client.contract.errors import InvalidRequest, Unavailable
-from worker.driver import driver_of
+from worker.database.driver import driver_of
 
 _LAST_PORT = 65535
 #: Seconds at most between two tries to switch a new SQLite file to a write-ahead log.
@@ -172,7 +172,7 @@ def _postgresql_engine(url: URL, options: DatabaseOptions) -> Engine:
         "lock_timeout": round(options.lock_timeout * 1000),
         # A worker that hangs inside a transaction must not hold its row locks for ever.
         "idle_in_transaction_session_timeout": round(options.statement_timeout * 2000),
-        # Of statements that are prepared; see `worker.prepared`.
+        # Of statements that are prepared; see `worker.database.prepared`.
         "plan_cache_mode": "force_generic_plan",
     }
     return create_engine(

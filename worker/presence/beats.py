@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from api_client.version import __version__
-from worker.tally import Counts, Tally
+from worker.presence.tally import Counts, Tally
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import structlog
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, Processor
 
-from worker.logs_masking import describe, describe_with_stack, mask
+from worker.logs.masking import describe, describe_with_stack, mask
 
 LogFormat = Literal["console", "json"]
 

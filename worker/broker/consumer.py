@@ -11,8 +11,8 @@ from celery.worker.consumer import Consumer
 from kombu import Message
 
 from api_client.contract import codec
-from worker import gate
-from worker.gathering import Gathering, comes_again, may_gather
+from worker.broker import gate
+from worker.broker.gathering import Gathering, comes_again, may_gather
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from worker.driver import driver_cursor
+from worker.database.driver import driver_cursor
 
 
 def copy_rows(

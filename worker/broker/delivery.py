@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from api_client.contract.codec import Message
 from api_client.contract.errors import Unavailable
 from api_client.contract.outcomes import WriteReply
-from worker.attempts import Attempts
-from worker.logs_lines import tell_applied
+from worker.broker.attempts import Attempts
+from worker.logs.lines import tell_applied
 from worker.origin import Origin
 from worker.retry import is_transient
 from worker.steps import timed

@@ -10,7 +10,7 @@ import celery.apps.worker
 from celery.signals import setup_logging
 from celery.utils.log import get_multiprocessing_logger
 
-from worker.logs_format import LineFormatter, LogFormat
+from worker.logs.format import LineFormatter, LogFormat
 
 
 def configure(log_format: LogFormat, level: int, file: str | None = None) -> None:

@@ -20,9 +20,9 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import ResponseError
 
 from api_client.contract import codec
-from worker import gate
-from worker.gathering import MOST_BYTES, MOST_MESSAGES
-from worker.unacked import Unacked
+from worker.broker import gate
+from worker.broker.gathering import MOST_BYTES, MOST_MESSAGES
+from worker.broker.unacked import Unacked
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class _QoS(kombu_redis.QoS):
 
     Queries are not recorded in Redis: whoever asked and gets no answer asks again. Of small
     messages more are taken in advance than Celery asks for: they are applied together
-    (`worker.gathering`), and do not keep others from working.
+    (`worker.broker.gathering`), and do not keep others from working.
     """
 
     def __init__(self, *arguments: Any, **options: Any):
@@ -194,8 +194,10 @@ def harden() -> None:
     # The table that URL schemes are looked up in; there is no other way to replace a transport
     # without inventing a scheme.
     TRANSPORT_ALIASES.update(redis=plain, rediss=plain)
-    bounded = "worker.rabbitmq:Transport"
-    TRANSPORT_ALIASES.update(amqp=bounded, pyamqp=bounded, amqps="worker.rabbitmq:SSLTransport")
+    bounded = "worker.broker.rabbitmq_transport:Transport"
+    TRANSPORT_ALIASES.update(
+        amqp=bounded, pyamqp=bounded, amqps="worker.broker.rabbitmq_transport:SSLTransport"
+    )
     # kombu then notes an error in the message, which goes the way of the undecodable.
     decoders: dict[str, Any] = vars(kombu.compression)["_decoders"]
     decoders.clear()

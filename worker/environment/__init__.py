@@ -1,0 +1,1 @@
+"""What `worker.settings` makes of the environment: values from files, passwords, URLs looked at."""

@@ -1,0 +1,1 @@
+"""A worker's log: where it goes, its form, its lines, and what may not stand in them."""

@@ -1,0 +1,1 @@
+"""How others see that a worker is there, and what its processes have done."""

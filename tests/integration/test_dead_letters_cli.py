@@ -302,6 +302,22 @@ def test_without_a_database_it_says_so(zdk: Command, environment: dict[str, str]
         assert result.stderr.startswith("zdk: ")
 
 
+def test_in_a_new_database_it_says_what_to_do(
+    zdk: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["ZDK_DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
+    result = zdk("list")
+    assert result.exit_code == 5
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("zdk: no such table: dead_letters; ")
+    assert line.endswith("run zdk migrate")
+
+
+def test_one_that_is_not_there_is_not_found(zdk: Command, storage: Storage) -> None:
+    result = zdk("show", 99)
+    assert (result.exit_code, result.stderr) == (3, "zdk: there is no dead letter 99 (any more)\n")
+
+
 def test_as_a_program(environment: dict[str, str], storage: Storage, tmp_path: Path) -> None:
     pk = refuse(storage, b"raw\x00")
     done = run_zdk("dead-letters", "list", "--json", environment=environment, cwd=tmp_path)

@@ -80,7 +80,7 @@ def show(
     with _storage() as storage, storage.database.read.connect() as connection:
         row = store.find(connection, id)
     if row is None:
-        fail(f"there is no dead letter {id} (any more)", Exit.UNEXPECTED)
+        fail(f"there is no dead letter {id} (any more)", Exit.NOT_FOUND)
     if raw:
         sys.stdout.buffer.write(row.body)
         sys.stdout.buffer.flush()

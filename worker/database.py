@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from api_client.contract.errors import InvalidRequest, Unavailable
+from worker.database_errors import in_words
 from worker.driver import driver_of
 
 _LAST_PORT = 65535
@@ -113,7 +114,7 @@ class Database:
                 yield connection
         except DBAPIError as error:
             raise Unavailable(
-                f"the database cannot be reached: {error.orig}".strip(), field="database_url"
+                f"the database cannot be reached: {in_words(error)}", field="database_url"
             ) from error
 
     def close(self) -> None:

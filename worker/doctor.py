@@ -9,6 +9,7 @@ from functools import partial
 from celery import Celery
 from redis import Redis
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from api_client.contract.queues import is_amqp
 from api_client.contract.records import new_id
@@ -16,6 +17,7 @@ from worker.app import make_app
 from worker.artifacts.blobs import open_blob_store
 from worker.connections import taken_and_most
 from worker.database import Database
+from worker.database_errors import in_words
 from worker.declared_queues import unacknowledged_too_long
 from worker.migrate import head, state_of
 from worker.roundtrip import round_trip
@@ -110,8 +112,8 @@ def _run(check: _Check, strict: bool = False) -> Finding:
         return Finding(check.name, not strict, str(error), risks=error.risks)
     except Exception as error:
         # Whatever goes wrong here is what the check is for.
-        detail = str(getattr(error, "orig", error)).strip() or type(error).__name__
-        return Finding(check.name, False, detail, check.advice)
+        said = in_words(error) if isinstance(error, DBAPIError) else " ".join(str(error).split())
+        return Finding(check.name, False, said or type(error).__name__, check.advice)
 
 
 def _checks(settings: Settings, timeout: float) -> list[_Check]:

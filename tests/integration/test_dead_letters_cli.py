@@ -93,6 +93,10 @@ class TestList:
         assert "app/user/nowhere" in result.stdout
         assert "not_found" in result.stdout
 
+    def test_a_long_session_is_folded_rather_than_cut(self, zdk: Command, storage: Storage) -> None:
+        fail(storage, "s" * 36 + "-end", app="a-rather-long-name-of-an-application")
+        assert "…" not in zdk("list").stdout
+
     def test_all_that_is_known_for_programs(self, zdk: Command, storage: Storage) -> None:
         pk = fail(storage, "nowhere")
         (found,) = zdk.json("list")["items"]

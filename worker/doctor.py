@@ -128,7 +128,8 @@ def _checks(settings: Settings, timeout: float) -> list[_Check]:
         _Check(
             "results",
             lambda: _results(settings.results),
-            "start Redis, or correct ZDK_RESULT_URL (unset, it is ZDK_BROKER_URL)",
+            "start Redis, give it memory or disk if it refuses writes, or correct ZDK_RESULT_URL "
+            "(unset, it is ZDK_BROKER_URL)",
         ),
         _Check(
             "safety",

@@ -168,7 +168,7 @@ class TestShow:
 
     def test_one_that_is_not_there(self, zdk: Command) -> None:
         result = zdk("show", 17)
-        assert result.exit_code == 1
+        assert result.exit_code == 3
         assert "17" in result.stderr
         assert result.stdout == ""
 
@@ -315,11 +315,6 @@ def test_in_a_new_database_it_says_what_to_do(
     (line,) = result.stderr.splitlines()
     assert line.startswith("zdk: no such table: dead_letters; ")
     assert line.endswith("run zdk migrate")
-
-
-def test_one_that_is_not_there_is_not_found(zdk: Command, storage: Storage) -> None:
-    result = zdk("show", 99)
-    assert (result.exit_code, result.stderr) == (3, "zdk: there is no dead letter 99 (any more)\n")
 
 
 def test_as_a_program(environment: dict[str, str], storage: Storage, tmp_path: Path) -> None:

@@ -33,10 +33,11 @@ $(READY): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Without a newline: KEDA takes a Secret as it is, and Redis would refuse that password.
 secrets: ## Write random passwords for docker-compose.yml to secrets/; those that exist stay
 	@umask 022; mkdir -p -m 700 secrets; for name in postgres redis grafana; do \
 		test -s secrets/$${name}_password || \
-		$(PYTHON) -c 'import secrets; print(secrets.token_hex(32))' >secrets/$${name}_password; \
+		$(PYTHON) -c 'import secrets; print(secrets.token_hex(32), end="")' >secrets/$${name}_password; \
 	done
 
 demo: $(READY) ## See real data go through broker, workers and store, with a worker killed half-way

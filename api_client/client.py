@@ -97,7 +97,9 @@ class StorageClient:
         results = result_url or broker_url
         if not str(results).startswith(("redis://", "rediss://", "unix://")):
             raise InvalidRequest(
-                "result_url must be a Redis URL; with another broker, give one", field="result_url"
+                "result_url must be a Redis URL; with another broker, give one (--results, or "
+                "ZDK_RESULT_URL)",
+                field="result_url",
             )
         self._wire(
             partial(_celery_transport, broker_url, results, artifacts_url),

@@ -6,6 +6,8 @@
     from api_client.metrics import OutboxCollector
 
     REGISTRY.register(OutboxCollector(client))
+
+Importing this without prometheus-client raises an ImportError that says how to install it.
 """
 
 from __future__ import annotations
@@ -13,8 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+try:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise ImportError(
+        "metrics of a client need prometheus-client: pip install 'zdk-storage[metrics]'"
+    ) from error
 
 from api_client.client import StorageClient
 

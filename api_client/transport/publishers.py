@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import msgspec
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from api_client.contract import codec
@@ -104,6 +104,12 @@ class RedisPublisher:
         }
         try:
             self._redis.lpush(task, msgspec.json.encode(item))
+        except AuthenticationError as error:
+            # Redis' own text for none at all is about HELLO, and leads nobody to the password.
+            raise Unavailable(
+                "the broker refuses the password in its URL, or asks for one: "
+                "redis://:PASSWORD@HOST:6379/0"
+            ) from error
         except (RedisError, OSError) as error:
             raise Unavailable(f"the broker cannot be reached: {error}") from error
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from api_client.cli.main import build_app
 from api_client.contract.codec import Message
-from api_client.contract.errors import InvalidRequest, Unavailable
+from api_client.contract.errors import InvalidRequest, NotFound, Unavailable
 from api_client.contract.records import new_id
 from tests.support.artifacts import (
     HOUR,
@@ -247,7 +247,7 @@ def test_rows_are_replaced_only_by_force(place: Place) -> None:
 
 
 def test_an_unfinished_backup_does_not_count_and_a_damaged_one_is_refused(place: Place) -> None:
-    with pytest.raises(InvalidRequest, match="no finished backup"):
+    with pytest.raises(NotFound, match="no finished backup"):
         place.restore()
     filled(place)
     point = place.back_up().point
@@ -386,6 +386,7 @@ class TestPostgres:
         with pytest.raises(InvalidRequest, match="--pg-bin") as caught:
             back_up(place.storage.database, place.blobs, place.backups, Programs(folder))
         assert caught.value.field == "pg_bin"
+        assert "of version 16 (Debian: postgresql-client-16)" in caught.value.message
 
     def test_what_a_newer_program_has_made_of_this_server_does_not_go_back(
         self, place: Place, tmp_path: Path
@@ -444,7 +445,12 @@ class TestCommand:
         assert f"{damaged.folder}/manifest.json is damaged" in done.stderr
 
     def test_a_folder_without_backups_says_so(self, run: Callable[..., Result]) -> None:
-        assert "holds no finished backup" in run("restore", "--list").stderr
+        listed = run("restore", "--list")
+        assert (listed.exit_code, listed.stdout) == (0, "")
+        assert "holds no finished backup" in listed.stderr
+        asked = run("restore", "--point", "20261123T030000.000000Z")
+        assert asked.exit_code == 3
+        assert "--list names" in asked.stderr
 
     def test_there_and_back(self, place: Place, run: Callable[..., Result]) -> None:
         filled(place)

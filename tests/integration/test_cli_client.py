@@ -857,10 +857,15 @@ def in_python(code: str, *words: str, path: Path | None = None) -> subprocess.Co
 
 def test_without_the_worker_extra() -> None:
     absent = "sys.modules['sqlalchemy'] = None"
-    for words in (["worker", "--concurrency", "4"], ["doctor"], ["up", "--help"]):
+    for words, extra in (
+        (["worker", "--concurrency", "4"], "worker"),
+        (["doctor"], "worker"),
+        (["up", "--help"], "embedded"),
+        (["demo"], "embedded"),
+    ):
         result = in_python(absent, *words)
         assert result.returncode == 2
-        assert result.stderr == f"zdk: zdk {words[0]} needs pip install 'zdk-storage[worker]'\n"
+        assert result.stderr == f"zdk: zdk {words[0]} needs pip install 'zdk-storage[{extra}]'\n"
     shown = in_python(absent, "--help")
     assert shown.returncode == 0
     assert "sessions" in shown.stdout

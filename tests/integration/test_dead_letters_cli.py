@@ -93,6 +93,10 @@ class TestList:
         assert "app/user/nowhere" in result.stdout
         assert "not_found" in result.stdout
 
+    def test_a_long_session_is_folded_rather_than_cut(self, zdk: Command, storage: Storage) -> None:
+        fail(storage, "s" * 36 + "-end", app="a-rather-long-name-of-an-application")
+        assert "…" not in zdk("list").stdout
+
     def test_all_that_is_known_for_programs(self, zdk: Command, storage: Storage) -> None:
         pk = fail(storage, "nowhere")
         (found,) = zdk.json("list")["items"]
@@ -164,7 +168,7 @@ class TestShow:
 
     def test_one_that_is_not_there(self, zdk: Command) -> None:
         result = zdk("show", 17)
-        assert result.exit_code == 1
+        assert result.exit_code == 3
         assert "17" in result.stderr
         assert result.stdout == ""
 
@@ -300,6 +304,17 @@ def test_without_a_database_it_says_so(zdk: Command, environment: dict[str, str]
         result = zdk(*words)
         assert result.exit_code == 5
         assert result.stderr.startswith("zdk: ")
+
+
+def test_in_a_new_database_it_says_what_to_do(
+    zdk: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["ZDK_DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
+    result = zdk("list")
+    assert result.exit_code == 5
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("zdk: no such table: dead_letters; ")
+    assert line.endswith("run zdk migrate")
 
 
 def test_as_a_program(environment: dict[str, str], storage: Storage, tmp_path: Path) -> None:

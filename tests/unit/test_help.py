@@ -41,6 +41,18 @@ def test_the_terminal_breaks_the_lines_of_all_verbs() -> None:
         assert "\n" not in text.replace("\n\n", ""), name
 
 
+def test_nothing_is_cut_at_eighty_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name, _ in verbs(COMMAND):
+        COMMAND.main([*name.split(), "--help"], prog_name="zdk", standalone_mode=False)
+        shown = capsys.readouterr().out
+        assert "Usage: zdk" in shown
+        assert "…" not in shown, name
+        assert max(map(len, shown.splitlines())) == 80, name
+
+
 @pytest.mark.parametrize("number", ["nan", "inf", "-1"])
 @pytest.mark.parametrize(
     "words",

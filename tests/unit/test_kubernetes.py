@@ -238,7 +238,7 @@ def test_each_night_has_a_backup_and_then_a_sweep() -> None:
         assert job["concurrencyPolicy"] == "Forbid"
         assert job["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
     (rule,) = NIGHTLY["backup"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
-    assert rule["onExitCodes"]["values"] == [Exit.UNEXPECTED, Exit.USAGE]
+    assert rule["onExitCodes"]["values"] == [Exit.UNEXPECTED, Exit.USAGE, Exit.NOT_FOUND]
 
 
 def test_scaling_looks_at_our_queues_with_the_brokers_password() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -106,3 +107,10 @@ def test_an_outbox_tells_the_age_of_what_it_holds(tmp_path: Path) -> None:
 def _environment(folder: Path) -> dict[str, str]:
     root = Path(__file__).resolve().parents[2]
     return {"TMPDIR": str(folder), "PYTHONPATH": str(root)}
+
+
+def test_without_prometheus_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client.core", None)
+    monkeypatch.delitem(sys.modules, "api_client.metrics", raising=False)
+    with pytest.raises(ImportError, match=r"pip install 'zdk-storage\[metrics\]'"):
+        importlib.import_module("api_client.metrics")

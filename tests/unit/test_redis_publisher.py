@@ -49,3 +49,13 @@ def test_a_connection_that_has_gone_is_replaced_at_once(tmp_path: Path) -> None:
         publish(publisher)
         assert redis.llen(codec.WRITE_TASK) == 2
         publisher.close()
+
+
+@pytest.mark.parametrize("given", ["", ":wrong@"])
+def test_a_password_that_is_missing_or_wrong_is_told_as_such(tmp_path: Path, given: str) -> None:
+    with EmbeddedValkey(tmp_path) as valkey, Redis.from_url(valkey.url) as redis:
+        redis.config_set("requirepass", "right")
+        publisher = publishers.RedisPublisher(valkey.url.replace("redis://", f"redis://{given}"))
+        with pytest.raises(Unavailable, match="refuses the password in its URL, or asks for one"):
+            publish(publisher)
+        publisher.close()

@@ -150,6 +150,27 @@ def test_a_database_that_is_down_is_told(environment: dict[str, str], tmp_path: 
     assert result.stderr.startswith("zdk: unable to open database file")
 
 
+def test_without_a_database_no_document_is_begun(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["ZDK_DATABASE_URL"] = f"sqlite:///{tmp_path}/new.db"
+    result = verify(environment, "--json")
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert "run zdk migrate" in result.stderr
+
+
+def test_a_folder_that_is_not_mounted_is_suspected(
+    environment: dict[str, str], blob: Path, storage: Storage
+) -> None:
+    save(storage, "b", DATA * 2)
+    blob.unlink()
+    assert "mounted" not in verify(environment).stderr, "one of two is whole"
+    environment["ZDK_ARTIFACTS_URL"] += "-elsewhere"
+    result = verify(environment, "--json")
+    assert json.loads(result.stdout)["wrong"] == 2
+    assert "mounted" in result.stderr
+
+
 def test_a_terminal_shows_the_rate_and_the_output_stays_clean(
     environment: dict[str, str], blob: Path, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from api_client.contract.errors import InvalidRequest, Unavailable
+from api_client.contract.errors import InvalidRequest, NotFound, Unavailable
 from api_client.contract.operations import BlobReference
 from worker.artifacts.blobs import FilesystemBlobStore
 
@@ -244,12 +244,13 @@ class Backups:
         """The point of that name, or the latest.
 
         Raises:
-            InvalidRequest: there is none.
+            NotFound: there is none.
         """
         found = [point for point in self.points() if name in (None, point.name)]
         if not found:
-            raise InvalidRequest(
-                f"{self.folder} holds no finished backup{f' {name}' if name else ''}",
+            raise NotFound(
+                f"{self.folder} holds no finished backup"
+                + (f" {name}; zdk restore FOLDER --list names those there are" if name else ""),
                 field="point" if name else "folder",
             )
         return found[-1]

@@ -47,9 +47,8 @@ class Programs:
         """
         path = shutil.which(name, path=None if self.folder is None else str(self.folder))
         where = self.folder or "the PATH"
-        most = "or later" if at_least >= _NO_WAY_BACK else f"to {_NO_WAY_BACK - 1}"
         advice = (
-            f"install PostgreSQL's client programs of version {at_least} {most} (Debian: "
+            f"install PostgreSQL's client programs of version {_fitting(at_least)} (Debian: "
             f"postgresql-client-{at_least}), or name their folder with --pg-bin"
         )
         if path is None:
@@ -158,6 +157,14 @@ def _reached(database: Database) -> tuple[str, Mapping[str, str]]:
     dsn = make_dsn(**{key: str(value) for key, value in named.items() if value}, **options)
     password = {} if url.password is None else {"PGPASSWORD": str(url.password)}
     return dsn, {**os.environ, **password}
+
+
+def _fitting(server: int) -> str:
+    """The versions of the programs that suit a server of this one."""
+    newest = _NO_WAY_BACK - 1
+    if server > newest:
+        return f"{server} or later"
+    return str(server) if server == newest else f"{server} to {newest}"
 
 
 def _version(path: str) -> int:

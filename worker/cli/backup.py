@@ -197,7 +197,7 @@ def _list(backups: Backups, as_json: bool) -> None:
             damaged.append(error.message)
     if as_json:
         print_json({"points": [_summary(*each) for each in found]})
-    else:
+    elif found:
         _print_points(found)
     for message in damaged:
         print(f"zdk: {message}", file=sys.stderr)

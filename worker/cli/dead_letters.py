@@ -80,7 +80,7 @@ def show(
     with _storage() as storage, storage.database.read.connect() as connection:
         row = store.find(connection, id)
     if row is None:
-        fail(f"there is no dead letter {id} (any more)", Exit.UNEXPECTED)
+        fail(f"there is no dead letter {id} (any more)", Exit.NOT_FOUND)
     if raw:
         sys.stdout.buffer.write(row.body)
         sys.stdout.buffer.flush()
@@ -206,8 +206,9 @@ def _summary(row: Row[Any]) -> dict[str, Any]:
 def _table(rows: Iterable[Row[Any]]) -> Table:
     table = Table(box=None)
     for title in ("id", "failed at", "session", "operation"):
-        table.add_column(title, no_wrap=title != "session")
-    table.add_column("error", ratio=1)
+        # Nothing is cut: a session's id is what people copy.
+        table.add_column(title, no_wrap=title != "session", overflow="fold")
+    table.add_column("error", ratio=1, overflow="fold")
     for row in rows:
         whose = "/".join(part for part in (row.app, row.user_id, row.session_id) if part)
         failed_at = f"{row.failed_at:%Y-%m-%d %H:%M:%S}"

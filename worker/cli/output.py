@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from api_client.contract.codec import encode
-from api_client.contract.errors import InvalidRequest, StorageError
+from api_client.contract.errors import InvalidRequest, NotFound, StorageError
+from worker.database.errors import in_words
 from worker.settings import Settings
 
 
@@ -23,6 +24,7 @@ class Exit(IntEnum):
     OK = 0
     UNEXPECTED = 1
     USAGE = 2
+    NOT_FOUND = 3
     UNAVAILABLE = 5
 
 
@@ -46,11 +48,16 @@ def errors_explained() -> Iterator[None]:
     """End the command with one clear line on an error of the contract, the database or a disk."""
     try:
         yield
-    except (DBAPIError, OSError) as error:
-        fail(str(getattr(error, "orig", error)).strip(), Exit.UNAVAILABLE)
+    except DBAPIError as error:
+        fail(in_words(error), Exit.UNAVAILABLE)
+    except OSError as error:
+        fail(str(error), Exit.UNAVAILABLE)
+    except NotFound as error:
+        fail(error.message, Exit.NOT_FOUND)
+    except InvalidRequest as error:
+        fail(error.message, Exit.USAGE)
     except StorageError as error:
-        wrong_input = isinstance(error, InvalidRequest)
-        fail(error.message, Exit.USAGE if wrong_input else Exit.UNAVAILABLE)
+        fail(error.message, Exit.UNAVAILABLE)
 
 
 def fail(message: str, code: Exit) -> NoReturn:

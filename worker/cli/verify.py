@@ -28,6 +28,10 @@ from worker.database import Database
 
 #: Rows of the table for people; a store that is not mounted lacks every blob there is.
 _MOST_ROWS = 1000
+_NONE_IS_WHOLE = (
+    "not one is whole: is the folder in ZDK_ARTIFACTS_URL mounted, and is it the one that the "
+    "workers have?"
+)
 
 
 def verify(
@@ -66,7 +70,10 @@ def verify(
         bar = sys.stderr.isatty() and not (as_json and sys.stdout.isatty())
         found = _watched(verification, total(database, scope)) if bar else verification.run()
         (_show_json if as_json else _show_table)(found, verification.tally)
-    if verification.tally.wrong:
+    tally = verification.tally
+    if tally.wrong == tally.blobs > 0:
+        print(f"zdk: {_NONE_IS_WHOLE}", file=sys.stderr)
+    if tally.wrong:
         raise typer.Exit(Exit.UNEXPECTED)
 
 
@@ -89,12 +96,14 @@ def _watched(verification: Verification, total: Total) -> Iterator[Damage]:
 
 
 def _show_json(found: Iterator[Damage], tally: Tally) -> None:
-    # Piece by piece: there may be more than memory holds.
-    print('{"damaged":[', end="")
-    for number, damage in enumerate(found):
-        print("," if number else "", encode(damage).decode(), sep="", end="")
+    # Piece by piece: there may be more than memory holds. Nothing before the first of them is
+    # known, so that no document is begun where the database does not answer.
+    before = '{"damaged":['
+    for damage in found:
+        print(before, encode(damage).decode(), sep="", end="")
+        before = ","
     rest = encode({"ok": not tally.wrong, **asdict(tally)}).decode()
-    print(f"],{rest.removeprefix('{')}", flush=True)
+    print("" if before == "," else before, f"],{rest.removeprefix('{')}", sep="", flush=True)
 
 
 def _show_table(found: Iterator[Damage], tally: Tally) -> None:

@@ -32,6 +32,7 @@ def worker(
     http_port: Annotated[
         int | None,
         typer.Option(
+            metavar="PORT",
             min=1,
             max=65535,
             help="Answer /live, /ready and /metrics at this port (ZDK_HTTP_PORT; usually 9464).",
@@ -40,7 +41,8 @@ def worker(
     http_host: Annotated[
         str | None,
         typer.Option(
-            help="At this address (ZDK_HTTP_HOST); 127.0.0.1 unless given, 0.0.0.0 for all."
+            metavar="HOST",
+            help="At this address (ZDK_HTTP_HOST); 127.0.0.1 unless given, 0.0.0.0 for all.",
         ),
     ] = None,
     require_safe_broker: Annotated[
@@ -48,13 +50,15 @@ def worker(
         typer.Option(
             "--require-safe-broker",
             help="Refuse to start on a Redis that can lose or evict what it is given, instead of "
-            "warning (ZDK_REQUIRE_SAFE_BROKER).",
+            "warning; also ZDK_REQUIRE_SAFE_BROKER.",
         ),
     ] = False,
     log_format: Annotated[
         LogFormat | None,
         typer.Option(
-            help="Lines for people (console) or JSON documents (json).", envvar="ZDK_LOG_FORMAT"
+            metavar="FORMAT",
+            help="Lines for people (console) or JSON documents (json).",
+            envvar="ZDK_LOG_FORMAT",
         ),
     ] = None,
 ) -> None:

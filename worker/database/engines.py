@@ -18,6 +18,7 @@ from sqlalchemy.pool import QueuePool
 
 from api_client.contract.errors import InvalidRequest, Unavailable
 from worker.database.driver import driver_of
+from worker.database.errors import in_words
 
 _LAST_PORT = 65535
 #: Seconds at most between two tries to switch a new SQLite file to a write-ahead log.
@@ -113,7 +114,7 @@ class Database:
                 yield connection
         except DBAPIError as error:
             raise Unavailable(
-                f"the database cannot be reached: {error.orig}".strip(), field="database_url"
+                f"the database cannot be reached: {in_words(error)}", field="database_url"
             ) from error
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import socket
+import sys
 from typing import Any
 
 from celery import bootsteps
@@ -17,6 +18,8 @@ from worker.settings import Settings
 
 #: Seconds between two beats.
 _BEAT = 1.0
+#: How `zdk` ends on a setting that is wrong.
+_WRONG_SETTING = 2
 
 
 class Endpoint(bootsteps.StartStopStep):
@@ -26,7 +29,7 @@ class Endpoint(bootsteps.StartStopStep):
         """Start the process that answers.
 
         Raises:
-            SystemExit: the address cannot be had; the text says which.
+            SystemExit: as `listen_by` does.
         """
         settings, pulse = Settings(), Pulse()
         with listen_by(settings) as listening:
@@ -59,16 +62,18 @@ def listen_by(settings: Settings) -> socket.socket:
     """The socket that ``settings`` ask for.
 
     Raises:
-        SystemExit: the address cannot be had; the text says which, and what to do.
+        SystemExit: with 2: the address cannot be had; a line says which, and what to do.
     """
     assert settings.http_port is not None
     try:
         return listen(settings.http_host, settings.http_port)
     except OSError as error:
-        raise SystemExit(
+        print(
             f"zdk: ZDK_HTTP_HOST, ZDK_HTTP_PORT: {settings.http_host} port {settings.http_port} "
-            f"cannot be had ({error.strerror or error}); choose another one"
-        ) from None
+            f"cannot be had ({error.strerror or error}); choose another one",
+            file=sys.stderr,
+        )
+        raise SystemExit(_WRONG_SETTING) from None
 
 
 def _processes(worker: Any) -> int:

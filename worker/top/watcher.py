@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from worker.database.errors import in_words
 
 T = TypeVar("T")
 
@@ -65,6 +69,8 @@ class Watcher(Generic[T]):
             self._closed.wait(self._interval)
 
 
-def _brief(error: Any) -> str:
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+def _brief(error: Exception) -> str:
+    if isinstance(error, DBAPIError):
+        return in_words(error)[:_MOST]
+    lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:_MOST]

@@ -484,11 +484,11 @@ class TestCommand:
     def test_old_points_that_cannot_be_dropped_are_not_to_be_tried_again(
         self, place: Place, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fails(backups: Backups, keep: int) -> None:
+        def fails(backups: Backups) -> None:
             raise OSError("no locks available")
 
         filled(place)
-        monkeypatch.setattr("worker.cli.backup.drop_all_but", fails)
+        monkeypatch.setattr(Backups, "alone", fails)
         done = run("backup", "--keep", "1")
         assert (done.exit_code, len(place.backups.points())) == (1, 1)
         assert "the backup is made, but old points cannot be dropped: no locks" in done.stderr

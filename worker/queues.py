@@ -24,7 +24,7 @@ from redis.retry import Retry
 from api_client.contract import codec
 from worker.broker import harden
 from worker.issued import issued_at
-from worker.server_urls import is_redis
+from worker.server_urls import is_redis, with_verification
 
 #: The queues that workers take from.
 QUEUES = (codec.WRITE_QUEUE, codec.READ_QUEUE)
@@ -149,7 +149,7 @@ class KombuQueues:
 
     def __init__(self, url: str):
         harden()
-        self._url = url
+        self._url = with_verification(url)
         self._connection: Any = None
 
     def look(self) -> BrokerState:

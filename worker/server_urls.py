@@ -12,11 +12,12 @@ from redis import ConnectionPool
 from redis.exceptions import RedisError
 
 from api_client.contract.amqp_tls import PREFIX, tls_arguments
-from api_client.contract.queues import AMQP_SCHEMES, BROKER_OPTIONS, REDIS_SCHEMES
+from api_client.contract.queues import AMQP_SCHEMES, BROKER_OPTIONS, REDIS_SCHEMES, is_amqp
 from api_client.contract.server_url import split_url
 
 _REDIS = tuple(scheme.removesuffix("://") for scheme in REDIS_SCHEMES)
 _BROKERS = (*_REDIS, *(scheme.removesuffix("://") for scheme in AMQP_SCHEMES))
+_TLS = ("rediss", "amqps")
 _VERIFY = "ssl_cert_reqs"
 
 
@@ -51,10 +52,17 @@ def check_broker_url(url: str) -> None:
 
 
 def with_verification(url: str) -> str:
-    """The URL of a Redis, for Celery: with TLS it says that the certificate is verified, unless it
-    says something about that. kombu would not verify it, and Celery's result backend fails."""
+    """The URL of a server, or of several of RabbitMQ, for Celery: with TLS each says that the
+    certificate is verified, unless it says something about that. kombu would not verify that of
+    Redis, Celery's result backend fails, and a later host of RabbitMQ's would take over what the
+    first one says."""
+    parts = url.split(";") if is_amqp(url) else [url]
+    return ";".join(map(_with_verification, parts))
+
+
+def _with_verification(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme != "rediss" or _VERIFY in dict(parse_qsl(parts.query)):
+    if parts.scheme not in _TLS or _VERIFY in dict(parse_qsl(parts.query)):
         return url
     return f"{url}{'&' if '?' in url else '?'}{_VERIFY}=required"
 

@@ -8,11 +8,14 @@ from functools import partial
 
 from celery import Celery
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from api_client.contract.queues import is_amqp
 from api_client.contract.records import new_id
+from api_client.contract.server_url import check_tls_files
 from worker.app import make_app
 from worker.artifacts.blobs import open_blob_store
 from worker.broker.declared_queues import unacknowledged_too_long
@@ -163,6 +166,7 @@ def _checks(settings: Settings, timeout: float) -> list[_Check]:
 
 
 def _broker(app: Celery, settings: Settings) -> str:
+    check_tls_files(settings.broker_url)
     with app.connection_for_write(connect_timeout=_CONNECT_SECONDS) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=_CONNECT_SECONDS)
         if is_amqp(settings.broker_url):
@@ -174,8 +178,13 @@ def _broker(app: Celery, settings: Settings) -> str:
 
 
 def _results(url: str) -> str:
+    check_tls_files(url)
     with Redis.from_url(
-        url, socket_connect_timeout=_CONNECT_SECONDS, socket_timeout=_CONNECT_SECONDS
+        url,
+        socket_connect_timeout=_CONNECT_SECONDS,
+        socket_timeout=_CONNECT_SECONDS,
+        # By default it tries ten times, and waits each time.
+        retry=Retry(NoBackoff(), 0),
     ) as redis:
         key = f"zdk:doctor:{new_id()}"
         redis.set(key, "1", ex=60)

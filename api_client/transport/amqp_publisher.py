@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from amqp.exceptions import AMQPError, MessageNacked
 from kombu import Connection
@@ -16,7 +16,8 @@ from kombu.exceptions import KombuError
 from api_client.contract import codec
 from api_client.contract.amqp_tls import PREFIX, tls_arguments
 from api_client.contract.errors import Unavailable
-from api_client.contract.queues import QUORUM_ARGUMENTS
+from api_client.contract.queues import AMQP_SCHEMES, BROKER_OPTIONS, QUORUM_ARGUMENTS
+from api_client.contract.server_url import check_tls_files, split_url
 from api_client.transport.publishers import call_body, call_headers
 
 #: Seconds to connect to one of the hosts.
@@ -42,9 +43,16 @@ class _Host:
     @classmethod
     def of(cls, url: str) -> _Host:
         """The host that a URL names, without options of TLS, which kombu would pass on wrongly."""
-        parts = urlsplit(url)
+        parts = split_url(url)
+        if not url.startswith(AMQP_SCHEMES):
+            raise ValueError(
+                "each host of a cluster has a URL that begins with amqp:// or amqps://"
+            )
+        check_tls_files(url)
         named = dict(parse_qsl(parts.query))
         options = {name: named.pop(name) for name in [*named] if name.startswith(PREFIX)}
+        if unknown := named.keys() - BROKER_OPTIONS:
+            raise ValueError(f"a broker takes no option {', '.join(sorted(unknown))} in its URL")
         plain = parts._replace(query=urlencode(named)).geturl()
         if parts.scheme != "amqps":
             if options:
@@ -81,7 +89,8 @@ class AmqpPublisher:
             `tls_arguments`; of a cluster, several with a semicolon between them.
 
     Raises:
-        ValueError: the URL is malformed, or has an option of TLS that is none.
+        ValueError: the URL is malformed, has an unknown option, or names a file of TLS that cannot
+            be read.
     """
 
     def __init__(self, url: str):

@@ -7,6 +7,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
+from api_client.contract.server_url import check_tls_files
+
 
 def open_redis(url: str, **options: Any) -> Redis:
     """A client of the Redis at ``url``; it connects when it is first used.
@@ -18,7 +20,8 @@ def open_redis(url: str, **options: Any) -> Redis:
     Raises:
         ValueError: the URL is malformed, or has an option that redis-py does not take; it would
             otherwise say so at the first connection. The message shows nothing of it, since a part
-            may be a piece of a password in which a special character was not escaped.
+            may be a piece of a password in which a special character was not escaped. Or it names
+            a file of TLS that cannot be read.
     """
     try:
         redis = Redis.from_url(url, **options)
@@ -30,4 +33,5 @@ def open_redis(url: str, **options: Any) -> Redis:
             "the URL of Redis is malformed, or has an option that Redis' client does not take; "
             "special characters in user and password are escaped, such as %2F for /"
         ) from None
+    check_tls_files(url)
     return redis

@@ -487,6 +487,18 @@ class TestCommand:
         )
         assert run("backup", "--keep", "0").exit_code == 2
 
+    def test_old_points_that_cannot_be_dropped_are_not_to_be_tried_again(
+        self, place: Place, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(backups: Backups) -> None:
+            raise OSError("no locks available")
+
+        filled(place)
+        monkeypatch.setattr(Backups, "alone", fails)
+        done = run("backup", "--keep", "1")
+        assert (done.exit_code, len(place.backups.points())) == (1, 1)
+        assert "the backup is made, but old points cannot be dropped: no locks" in done.stderr
+
     def test_bytes_that_are_lost_make_it_fail(
         self, place: Place, run: Callable[..., Result]
     ) -> None:

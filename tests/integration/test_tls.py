@@ -12,6 +12,7 @@ from api_client.contract.errors import Unavailable
 from api_client.contract.limits import MIB
 from api_client.transport.publishers import RedisPublisher
 from tests.integration.conftest import Site, open_site
+from tests.support.programs import invoke_zdk
 from tests.support.tls import Secured, doctor_says, secured
 from worker.embedded.server import LOOPBACK
 
@@ -64,6 +65,14 @@ def test_nobody_talks_to_a_stranger(site: Site, name: str, options: str) -> None
         publisher.close()
     assert "certificate verify failed" in broker
     assert "certificate verify failed" in results
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    environment = {"ZDK_BROKER_URL": "rediss://localhost:1/0?ssl_ca_certs=/no/such/file"}
+    said = "ssl_ca_certs names a file that cannot be read: No such file or directory"
+    assert doctor_says(environment, tmp_path, "broker", "results") == [said, said]
+    done = invoke_zdk("worker", environment=environment)
+    assert (done.exit_code, done.stderr) == (2, f"zdk: ZDK_BROKER_URL: {said}\n")
 
 
 @pytest.mark.parametrize(

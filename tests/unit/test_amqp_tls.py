@@ -16,6 +16,10 @@ def test_without_options_everything_is_verified() -> None:
     }
 
 
+def test_localhost_is_reached_and_verified_as_kombu_names_it() -> None:
+    assert tls_arguments({}, "localhost")["server_hostname"] == "127.0.0.1"
+
+
 def test_files_are_passed_on() -> None:
     names = {"ssl_ca_certs": "/ca", "ssl_certfile": "/cert", "ssl_keyfile": "/key"}
     found = tls_arguments(names, "rabbit")

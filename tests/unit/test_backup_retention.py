@@ -79,6 +79,33 @@ def test_what_only_old_points_had_is_gone_and_what_others_share_stays(folder: Fo
     assert third.has_whole_list(third.manifest())
 
 
+def test_a_point_of_a_clock_that_was_ahead_is_not_the_newest_for_ever(folder: Folder) -> None:
+    ahead = folder.add(b"a")
+    ahead.folder.rename(folder.backups.folder / "20990101T000000.000000Z")
+    new = folder.add(b"b")
+
+    assert folder.backups.point(None).name == new.name
+    assert drop_all_but(folder.backups, 1) == Dropped(["20990101T000000.000000Z"], 1, [])
+    assert (folder.names(), folder.contents()) == ([new.name], {b"b"})
+
+
+def test_a_point_that_somebody_has_renamed_stays_and_does_not_count(folder: Folder) -> None:
+    named, old = folder.add(b"a"), folder.add(b"b")
+    named.folder.rename(folder.backups.folder / "before-the-move")
+    new = folder.add(b"c")
+
+    assert folder.backups.point(None).name == new.name
+    assert drop_all_but(folder.backups, 1) == Dropped([old.name], 1, [])
+    assert folder.contents() == {b"a", b"c"}
+
+
+def test_a_restore_keeps_a_folder_from_before_there_was_a_lock(folder: Folder) -> None:
+    folder.add(b"a")
+    (folder.backups.folder / "lock").unlink()
+    with folder.backups.shared():
+        assert drop_all_but(folder.backups, 1) is None
+
+
 def test_many_blobs_of_many_prefixes(folder: Folder) -> None:
     numbers = [b"%d" % number for number in range(600)]
     folder.add(*numbers[:400])

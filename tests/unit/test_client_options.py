@@ -64,6 +64,33 @@ def test_a_wrong_option_of_tls(url: str) -> None:
     assert caught.value.field == "broker_url"
 
 
+@pytest.mark.parametrize("url", ["rediss://localhost/0", "amqps://localhost//"])
+def test_a_file_of_tls_that_is_not_there(url: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        StorageClient(f"{url}?ssl_ca_certs=/no/such/file", result_url=BROKER)
+    assert caught.value.message == (
+        "broker_url: ssl_ca_certs names a file that cannot be read: No such file or directory"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("amqps://user:hunter/2@localhost//", "is malformed"),
+        ("amqps://user:hunter#2@localhost//", "is malformed"),
+        ("amqps://user:hunter\N{ACCOUNT OF}2@localhost//", "is malformed"),
+        ("amqp://user:hunter@localhost:port//", "is malformed"),
+        ("amqp://user:hunter@localhost//?surprise=hunter", "takes no option surprise"),
+        ("amqp://user:hunter@localhost//;redis://two/0", "each host of a cluster"),
+        ("amqp://user:hunter@localhost//;", "each host of a cluster"),
+    ],
+)
+def test_a_malformed_url_of_rabbitmq_is_told_at_once(url: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message) as caught:
+        StorageClient(url, result_url=BROKER)
+    assert "hunter" not in str(caught.value)
+
+
 def test_no_piece_of_a_password_is_shown() -> None:
     with pytest.raises(InvalidRequest) as caught:
         StorageClient("redis://:hunter/2@localhost/0")

@@ -113,9 +113,14 @@ def test_other_brokers_need_a_redis_for_results() -> None:
         ("rediss://host/0", "rediss://host/0?ssl_cert_reqs=required"),
         ("rediss://host/0?", "rediss://host/0?&ssl_cert_reqs=required"),
         ("rediss://host?ssl_ca_certs=/a", "rediss://host?ssl_ca_certs=/a&ssl_cert_reqs=required"),
+        ("rediss://host/0?ssl_cert_reqs=", "rediss://host/0?ssl_cert_reqs=&ssl_cert_reqs=required"),
         ("rediss://host/0?ssl_cert_reqs=none", "rediss://host/0?ssl_cert_reqs=none"),
         ("redis://host/0", "redis://host/0"),
-        ("amqps://host//", "amqps://host//"),
+        ("amqp://host//", "amqp://host//"),
+        (
+            "amqps://one//?ssl_cert_reqs=none;amqps://two//",
+            "amqps://one//?ssl_cert_reqs=none;amqps://two//?ssl_cert_reqs=required",
+        ),
     ],
 )
 def test_tls_is_verified_unless_the_url_says_otherwise(url: str, verified: str) -> None:

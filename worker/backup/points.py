@@ -2,7 +2,7 @@
 
 FOLDER/lock                      see `Backups.shared`
 FOLDER/blobs/                    as in `worker.artifacts.blobs.filesystem`
-FOLDER/20261123T091500Z/         a point
+FOLDER/20261123T091500.000000Z/  a point; names are in the order in which points were begun
     database.dump                by pg_dump, or a copy of the SQLite file
     blobs.txt                    hash and size of each blob that the dump refers to
     manifest.json                written last: a point without it was never finished
@@ -10,6 +10,7 @@ FOLDER/20261123T091500Z/         a point
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -17,7 +18,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,9 @@ from worker.artifacts.blobs import FilesystemBlobStore
 #: The format of the folder; a reader refuses a later one.
 FORMAT = 1
 _MANIFEST = "manifest.json"
+#: How points are named: by the time in UTC.
+_NAME = "%Y%m%dT%H%M%S.%fZ"
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
 class Manifest(msgspec.Struct, kw_only=True, frozen=True):
@@ -173,7 +177,6 @@ class Backups:
             Unavailable: as `shared` does.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock.touch(mode=0o600)
         with self.shared():
             point = self._made()
             try:
@@ -189,10 +192,12 @@ class Backups:
         Raises:
             Unavailable: something is being dropped.
         """
+        with contextlib.suppress(OSError):
+            self._lock.touch(mode=0o600)
         try:
             file = self._lock.open("rb")
         except FileNotFoundError:
-            # Whoever drops something makes it first; the folder may be one that is only read.
+            # The folder is one that can only be read here, and nothing was ever dropped from it.
             yield
             return
         with file:
@@ -225,20 +230,28 @@ class Backups:
 
     def _made(self) -> Point:
         while True:
-            name = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%fZ}"
+            name = f"{self._next_moment():{_NAME}}"
             try:
                 (self.folder / name).mkdir(mode=0o700)
             except FileExistsError:
                 continue
             return Point(self.folder / name)
 
+    def _next_moment(self) -> datetime:
+        """Now, or just after the newest point. A clock that was wrong would otherwise give names
+        that stay the newest, so that later points were dropped first, and restored last."""
+        moments = (moment_of(path.name) for path in self.folder.iterdir())
+        newest = max((found for found in moments if found), default=_NEVER)
+        return max(datetime.now(timezone.utc), newest + timedelta(microseconds=1))
+
     def holds(self, blob: BlobReference) -> bool:
         """Whether a blob is there. Its bytes were compared with its hash when it came."""
         return self.blobs.contains(blob.sha256, blob.size)
 
     def points(self) -> list[Point]:
-        """Those that are finished, oldest first."""
-        return [Point(path.parent) for path in sorted(self.folder.glob(f"*/{_MANIFEST}"))]
+        """Those that are finished, oldest first; before them those that somebody has renamed."""
+        found = [path.parent for path in self.folder.glob(f"*/{_MANIFEST}")]
+        return [Point(each) for each in sorted(found, key=lambda each: _order(each.name))]
 
     def point(self, name: str | None) -> Point:
         """The point of that name, or the latest.
@@ -254,6 +267,18 @@ class Backups:
                 field="point" if name else "folder",
             )
         return found[-1]
+
+
+def moment_of(name: str) -> datetime | None:
+    """When a point of that name was begun; None, if the name is not that of a point."""
+    try:
+        return datetime.strptime(name, _NAME).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+
+
+def _order(name: str) -> tuple[datetime, str]:
+    return moment_of(name) or _NEVER, name
 
 
 def sha256_of(path: Path) -> str:

@@ -58,9 +58,9 @@ def restore(
             written; it is as it was.
         OSError: a blob cannot be written.
     """
-    manifest = point.manifest()
-    _check(database, point, manifest, force)
     with fence.hold(database), backups.shared():
+        manifest = point.manifest()
+        _check(database, point, manifest, force)
         progress = Progress(manifest.bytes, on_progress)
         present = partial(_whole, blobs)
         copied = copy_blobs(point.blobs(), backups.blobs, blobs, present, progress)
@@ -85,10 +85,10 @@ def examine_point(
     Raises:
         InvalidRequest, Unavailable: as `restore` would.
     """
-    manifest = point.manifest()
-    _check(database, point, manifest, force)
-    copied, progress = Copied(), Progress(manifest.bytes, on_progress)
     with backups.shared():
+        manifest = point.manifest()
+        _check(database, point, manifest, force)
+        copied, progress = Copied(), Progress(manifest.bytes, on_progress)
         for blob in point.blobs():
             if examine(backups.blobs, blob, progress) is not None:
                 copied.missing.append(blob.sha256)

@@ -7,7 +7,6 @@ in order: with a damaged one, no blob is removed. Nobody reads or writes the fol
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +14,7 @@ from heapq import merge
 from itertools import groupby, pairwise
 
 from api_client.contract.errors import StorageError
-from worker.backup.points import Backups, Point
-
-_POINT_NAME = re.compile(r"\d{8}T\d{6}(\.\d+)?Z")
+from worker.backup.points import Backups, Point, moment_of
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,8 @@ class Dropped:
 
 
 def drop_all_but(backups: Backups, keep: int) -> Dropped | None:
-    """Drop all points but the newest ``keep``, and the blobs that none of these lists. Can be
-    repeated if it is interrupted.
+    """Drop all points but the newest ``keep``, and the blobs that none of these lists. Points that
+    somebody has renamed stay, and do not count. Can be repeated if it is interrupted.
 
     Returns None, and does nothing, if somebody is just making or restoring a backup of the folder.
 
@@ -47,8 +44,11 @@ def drop_all_but(backups: Backups, keep: int) -> Dropped | None:
     with backups.alone() as alone:
         if not alone:
             return None
-        kept = backups.points()[-keep:]
-        old = _older_than(backups, kept[0].name) if kept else []
+        points = backups.points()
+        renamed = [point for point in points if moment_of(point.name) is None]
+        newest = points[len(renamed) :][-keep:]
+        kept = renamed + newest
+        old = _older_than(backups, newest[0].name) if newest else []
         for point in old:
             point.forget()
             shutil.rmtree(point.folder)
@@ -59,7 +59,7 @@ def drop_all_but(backups: Backups, keep: int) -> Dropped | None:
 
 def _older_than(backups: Backups, name: str) -> list[Point]:
     names = sorted(path.name for path in backups.folder.iterdir() if path.name < name)
-    return [Point(backups.folder / each) for each in names if _POINT_NAME.fullmatch(each)]
+    return [Point(backups.folder / each) for each in names if moment_of(each) is not None]
 
 
 def _is_whole(point: Point) -> bool:

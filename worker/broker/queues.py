@@ -23,7 +23,7 @@ from redis.retry import Retry
 
 from api_client.contract import codec
 from worker.broker.redis_transport import harden
-from worker.environment.server_urls import is_redis
+from worker.environment.server_urls import is_redis, with_verification
 from worker.issued import issued_at
 
 #: The queues that workers take from.
@@ -149,7 +149,7 @@ class KombuQueues:
 
     def __init__(self, url: str):
         harden()
-        self._url = url
+        self._url = with_verification(url)
         self._connection: Any = None
 
     def look(self) -> BrokerState:

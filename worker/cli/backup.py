@@ -60,8 +60,10 @@ def backup(
     copied are not copied again. What is applied after the beginning is not in it. Meanwhile zdk
     sweep removes nothing.
 
-    Exits with 1 if bytes were missing or damaged; zdk artifacts verify says whose. See
-    docs/backup.md, also for losing nothing at all.
+    Give each database a FOLDER of its own: --keep counts all points in it.
+
+    Exits with 1 if bytes were missing or damaged (zdk artifacts verify says whose), or old points
+    could not be dropped. See docs/backup.md, also for losing nothing at all.
 
     Example: zdk backup /mnt/backups/zdk --keep 30
     """
@@ -149,7 +151,8 @@ def _drop(backups: Backups, keep: int) -> Dropped | None:
     try:
         dropped = drop_all_but(backups, keep)
     except OSError as error:
-        fail(f"the backup is made, but old points cannot be dropped: {error}", Exit.UNAVAILABLE)
+        # Not Unavailable: whoever tried again would make another backup each time.
+        fail(f"the backup is made, but old points cannot be dropped: {error}", Exit.UNEXPECTED)
     if dropped is None:
         print(
             "zdk: nothing is dropped, because another backup or a restore is using the folder; "

@@ -10,6 +10,7 @@ import click
 import typer
 
 from api_client.contract.errors import Unavailable
+from api_client.contract.server_url import check_tls_files
 from worker.artifacts.blobs import open_blob_store
 from worker.broker.declared_queues import unacknowledged_too_long
 from worker.cli.output import Exit, errors_explained, fail, load_settings
@@ -79,6 +80,7 @@ def worker(
             os.environ[name] = str(value)
     settings = load_settings()
     configure(settings.log_format, logging.INFO)
+    _check_tls_files(settings)
     with errors_explained():
         if settings.tracing:
             check_installed()
@@ -102,6 +104,16 @@ def worker(
         error.show()
         raise typer.Exit(error.exit_code) from error
     raise typer.Exit(code or Exit.OK)
+
+
+def _check_tls_files(settings: Settings) -> None:
+    # Not where settings are read: the pool's processes do that too, while a file is being replaced.
+    urls = {"ZDK_BROKER_URL": settings.broker_url, "ZDK_RESULT_URL": settings.results}
+    for name, url in urls.items():
+        try:
+            check_tls_files(url)
+        except ValueError as error:
+            fail(f"{name}: {error}", Exit.USAGE)
 
 
 def _prepare_schema(settings: Settings) -> None:

@@ -12,12 +12,12 @@ from redis import ConnectionPool
 from redis.exceptions import RedisError
 
 from api_client.contract.amqp_tls import PREFIX, tls_arguments
-from api_client.contract.queues import AMQP_SCHEMES, REDIS_SCHEMES
+from api_client.contract.queues import AMQP_SCHEMES, BROKER_OPTIONS, REDIS_SCHEMES, is_amqp
+from api_client.contract.server_url import split_url
 
 _REDIS = tuple(scheme.removesuffix("://") for scheme in REDIS_SCHEMES)
 _BROKERS = (*_REDIS, *(scheme.removesuffix("://") for scheme in AMQP_SCHEMES))
-#: What kombu takes from a query string, beside options of TLS; the rest it refuses.
-_BROKER_OPTIONS = frozenset({"login_method"})
+_TLS = ("rediss", "amqps")
 _VERIFY = "ssl_cert_reqs"
 
 
@@ -52,10 +52,17 @@ def check_broker_url(url: str) -> None:
 
 
 def with_verification(url: str) -> str:
-    """The URL of a Redis, for Celery: with TLS it says that the certificate is verified, unless it
-    says something about that. kombu would not verify it, and Celery's result backend fails."""
+    """The URL of a server, or of several of RabbitMQ, for Celery: with TLS each says that the
+    certificate is verified, unless it says something about that. kombu would not verify that of
+    Redis, Celery's result backend fails, and a later host of RabbitMQ's would take over what the
+    first one says."""
+    parts = url.split(";") if is_amqp(url) else [url]
+    return ";".join(map(_with_verification, parts))
+
+
+def _with_verification(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme != "rediss" or _VERIFY in _options(parts):
+    if parts.scheme not in _TLS or _VERIFY in dict(parse_qsl(parts.query)):
         return url
     return f"{url}{'&' if '?' in url else '?'}{_VERIFY}=required"
 
@@ -70,17 +77,7 @@ def check_result_url(url: str) -> None:
 
 
 def _checked(url: str, schemes: tuple[str, ...]) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        # Reading it says whether it is a number, and in range.
-        _ = parts.port
-        if "@" in parts.path + parts.query or parts.fragment:
-            raise ValueError
-    except ValueError:
-        raise ValueError(
-            "the URL is malformed: a port is a number up to 65535, and special characters in user "
-            "and password are escaped, such as %2F for /"
-        ) from None
+    parts = split_url(url)
     if parts.scheme not in schemes or "://" not in url:
         known = ", ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(f"the URL must begin with one of {known}")
@@ -92,7 +89,7 @@ def _options(parts: SplitResult) -> list[str]:
 
 
 def _is_for_broker(name: str) -> bool:
-    return name.startswith(PREFIX) or name in _BROKER_OPTIONS
+    return name.startswith(PREFIX) or name in BROKER_OPTIONS
 
 
 def _check_tls(parts: SplitResult) -> None:

@@ -120,14 +120,15 @@ class Proxy:
         self._ready.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
-        with contextlib.suppress(OSError):
+        try:
             there, back = await asyncio.open_connection(LOOPBACK, self._target)
-            self._open.add(back)
-            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-            self._open.discard(back)
-        self._open.discard(writer)
-        writer.close()
+        except OSError:
+            writer.close()
+            return
+        self._open |= {writer, back}
+        # Each closes its sink, once: Python 3.11 cannot abort TLS that was closed twice.
+        await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+        self._open -= {writer, back}
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

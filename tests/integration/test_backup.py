@@ -39,8 +39,8 @@ from worker.artifacts.blobs import FilesystemBlobStore
 from worker.artifacts.sweep import sweep_blobs
 from worker.artifacts.verify import Verification
 from worker.backup import postgres as postgres_dump
+from worker.backup.folder import Backups
 from worker.backup.make import Made, back_up
-from worker.backup.points import Backups
 from worker.backup.postgres import Programs
 from worker.backup.restore import Restored, restore
 from worker.database import Database, DatabaseOptions

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from api_client.contract.errors import Unavailable
-from worker.backup.points import FORMAT, Backups, Manifest, Point, sha256_of
+from worker.backup.folder import Backups
+from worker.backup.points import FORMAT, Manifest, Point, sha256_of
 from worker.backup.retention import Dropped, drop_all_but
 
 

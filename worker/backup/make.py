@@ -16,7 +16,8 @@ from worker.artifacts.blobs.base import BlobStore
 from worker.backup import postgres, sqlite
 from worker.backup.contents import count_rows, list_blobs
 from worker.backup.copying import Copied, OnProgress, Progress, copy_blobs
-from worker.backup.points import FORMAT, Backups, Manifest, Point, sha256_of
+from worker.backup.folder import Backups
+from worker.backup.points import FORMAT, Manifest, Point, sha256_of
 from worker.backup.postgres import Programs
 from worker.database import Database
 from worker.migrate import current

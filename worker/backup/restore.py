@@ -13,7 +13,8 @@ from worker.artifacts.verify import examine
 from worker.backup import postgres, sqlite
 from worker.backup.contents import count_rows
 from worker.backup.copying import Copied, OnProgress, Progress, copy_blobs
-from worker.backup.points import Backups, Manifest, Point, sha256_of
+from worker.backup.folder import Backups
+from worker.backup.points import Manifest, Point, sha256_of
 from worker.backup.postgres import Programs
 from worker.database import Database
 from worker.migrate import head

@@ -2,7 +2,7 @@
 
 A blob is removed only if no point that stays lists it, so all lists are first seen to be whole and
 in order: with a damaged one, no blob is removed. Nobody reads or writes the folder meanwhile
-(`worker.backup.points.Backups.alone`).
+(`worker.backup.folder.Backups.alone`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from heapq import merge
 from itertools import groupby, pairwise
 
 from api_client.contract.errors import StorageError
-from worker.backup.points import Backups, Point, moment_of
+from worker.backup.folder import Backups
+from worker.backup.points import Point, moment_of
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from rich.table import Table
 from api_client.contract.errors import StorageError
 from worker.artifacts.blobs import BlobStore, open_blob_store
 from worker.backup.copying import Copied, OnProgress
+from worker.backup.folder import Backups
 from worker.backup.make import back_up
-from worker.backup.points import Backups, Manifest, Point
+from worker.backup.points import Manifest, Point
 from worker.backup.postgres import Programs
 from worker.backup.restore import examine_point
 from worker.backup.restore import restore as put_back

@@ -140,6 +140,15 @@ def test_only_finished_points_count_and_old_unfinished_ones_go(folder: Folder) -
     assert (folder.backups.folder / "0-notes").is_dir()
 
 
+def test_what_a_killed_backup_was_just_copying_goes(folder: Folder) -> None:
+    folder.add(b"a")
+    left = folder.backups.blobs.root / "incoming" / "left"
+    left.write_bytes(b"half of a blob")
+
+    assert drop_all_but(folder.backups, 1) == Dropped([], 0, [])
+    assert not left.exists()
+
+
 def test_a_folder_without_a_finished_point_is_left_as_it_is(folder: Folder) -> None:
     unfinished = folder.add(b"a", finished=False)
 

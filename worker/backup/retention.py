@@ -35,7 +35,8 @@ class Dropped:
 
 def drop_all_but(backups: Backups, keep: int) -> Dropped | None:
     """Drop all points but the newest ``keep``, and the blobs that none of these lists. Points that
-    somebody has renamed stay, and do not count. Can be repeated if it is interrupted.
+    somebody has renamed stay, and do not count. What killed backups have left goes too. Can be
+    repeated if it is interrupted.
 
     Returns None, and does nothing, if somebody is just making or restoring a backup of the folder.
 
@@ -50,6 +51,7 @@ def drop_all_but(backups: Backups, keep: int) -> Dropped | None:
         newest = points[len(renamed) :][-keep:]
         kept = renamed + newest
         old = _older_than(backups, newest[0].name) if newest else []
+        backups.blobs.remove_interrupted(0.0)
         for point in old:
             point.forget()
             shutil.rmtree(point.folder)

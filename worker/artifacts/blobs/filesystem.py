@@ -124,15 +124,20 @@ class FilesystemBlobStore:
     def older_than(self, age: float) -> Iterator[str]:
         """See `BlobStore.older_than`."""
         limit = time.time() - age
+        self.remove_interrupted(age)
+        for path in self._files("[0-9a-f][0-9a-f]"):
+            with contextlib.suppress(FileNotFoundError):
+                if BLOB_NAME.fullmatch(path.name) and path.stat().st_mtime < limit:
+                    yield path.name
+
+    def remove_interrupted(self, age: float) -> None:
+        """Remove what interrupted writes and uploads have left for ``age`` seconds."""
+        limit = time.time() - age
         for path in self._files("incoming"):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < limit and not _in_use(path):
                     path.unlink()
         self.uploads.remove_older(limit)
-        for path in self._files("[0-9a-f][0-9a-f]"):
-            with contextlib.suppress(FileNotFoundError):
-                if BLOB_NAME.fullmatch(path.name) and path.stat().st_mtime < limit:
-                    yield path.name
 
     def beginning_with(self, prefix: str) -> Iterator[str]:
         """The hashes of blobs that begin with these two digits."""

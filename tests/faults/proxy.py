@@ -126,7 +126,6 @@ class Proxy:
             writer.close()
             return
         self._open |= {writer, back}
-        # Each closes its sink, once: Python 3.11 cannot abort TLS that was closed twice.
         await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
         self._open -= {writer, back}
 
@@ -140,5 +139,8 @@ class Proxy:
 
     def _cut(self) -> None:
         for writer in list(self._open):
-            writer.transport.abort()
+            # Python 3.11 cannot abort TLS that its peer has left and that was closed then: it has
+            # let go of what it would abort (asyncio/sslproto.py, _SSLProtocolTransport.close).
+            with contextlib.suppress(AttributeError):
+                writer.transport.abort()
         self._open.clear()

@@ -139,7 +139,7 @@ class Proxy:
 
     def _cut(self) -> None:
         for writer in list(self._open):
-            # Python 3.11 cannot abort TLS that its peer has left and that was closed then: it has
+            # Python 3.11.2 cannot abort TLS that its peer has left and that was closed then: it has
             # let go of what it would abort (asyncio/sslproto.py, _SSLProtocolTransport.close).
             with contextlib.suppress(AttributeError):
                 writer.transport.abort()

@@ -95,7 +95,7 @@ class StorageClient:
                 field="broker_url",
             )
         results = result_url or broker_url
-        if not str(results).startswith(("redis://", "rediss://", "unix://")):
+        if not str(results).startswith((*REDIS_SCHEMES, "unix://")):
             raise InvalidRequest(
                 "result_url must be a Redis URL; with another broker, give one (--results, or "
                 "ZDK_RESULT_URL)",

@@ -10,15 +10,13 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
-from api_client.contract.server_url import TLS_FILES
+from api_client.contract.server_url import TLS_FILES, TLS_PREFIX
 
 _VERIFY: Final[dict[object, ssl.VerifyMode]] = {
     "required": ssl.CERT_REQUIRED,
     "optional": ssl.CERT_OPTIONAL,
     "none": ssl.CERT_NONE,
 }
-#: How each option begins.
-PREFIX: Final = "ssl_"
 
 
 def tls_arguments(options: Mapping[str, object], host: str) -> dict[str, Any]:
@@ -46,7 +44,7 @@ def tls_arguments(options: Mapping[str, object], host: str) -> dict[str, Any]:
         raise ValueError("ssl_cert_reqs must be required, optional or none")
     if check is None:
         raise ValueError("ssl_check_hostname must be true or false")
-    files = {name.removeprefix(PREFIX): options[name] for name in TLS_FILES if name in options}
+    files = {name.removeprefix(TLS_PREFIX): options[name] for name in TLS_FILES if name in options}
     # kombu replaces a name of None by that of the host, so it is left out.
     name = "127.0.0.1" if host == "localhost" else host
     named = {"server_hostname": name} if check and verify is not ssl.CERT_NONE else {}

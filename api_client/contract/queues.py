@@ -7,8 +7,6 @@ from typing import Any, Final
 REDIS_SCHEMES: Final = ("redis://", "rediss://")
 #: How URLs of RabbitMQ begin.
 AMQP_SCHEMES: Final = ("amqp://", "amqps://", "pyamqp://")
-#: What kombu takes from such a URL, beside options of TLS; the rest it refuses.
-BROKER_OPTIONS: Final = frozenset({"login_method"})
 
 #: Of a durable queue (https://www.rabbitmq.com/docs/quorum-queues).
 QUORUM_ARGUMENTS: Final[dict[str, Any]] = {

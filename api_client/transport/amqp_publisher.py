@@ -14,10 +14,10 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 
 from api_client.contract import codec
-from api_client.contract.amqp_tls import PREFIX, tls_arguments
+from api_client.contract.amqp_tls import tls_arguments
 from api_client.contract.errors import Unavailable
-from api_client.contract.queues import AMQP_SCHEMES, BROKER_OPTIONS, QUORUM_ARGUMENTS
-from api_client.contract.server_url import check_tls_files, split_url
+from api_client.contract.queues import AMQP_SCHEMES, QUORUM_ARGUMENTS
+from api_client.contract.server_url import check_tls_files, split_url, tls_options
 from api_client.transport.publishers import call_body, call_headers
 
 #: Seconds to connect to one of the hosts.
@@ -49,14 +49,10 @@ class _Host:
                 "each host of a cluster has a URL that begins with amqp:// or amqps://"
             )
         check_tls_files(url)
-        named = dict(parse_qsl(parts.query))
-        options = {name: named.pop(name) for name in [*named] if name.startswith(PREFIX)}
-        if unknown := named.keys() - BROKER_OPTIONS:
-            raise ValueError(f"a broker takes no option {', '.join(sorted(unknown))} in its URL")
-        plain = parts._replace(query=urlencode(named)).geturl()
+        options = tls_options(parts)
+        others = [(name, value) for name, value in parse_qsl(parts.query) if name not in options]
+        plain = parts._replace(query=urlencode(others)).geturl()
         if parts.scheme != "amqps":
-            if options:
-                raise ValueError("options of TLS are for amqps://")
             return cls(plain, None)
         return cls(plain, tls_arguments(options, parts.hostname or "localhost"))
 

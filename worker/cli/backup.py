@@ -75,7 +75,7 @@ def backup(
         _print(made.point, made.manifest, made.copied, "copied")
     dropped = None if keep is None else _drop(backups, keep)
     if as_json:
-        print_json(_whole(made.point, made.manifest, made.copied) | {"dropped": dropped})
+        print_json(_report_of(made.point, made.manifest, made.copied) | {"dropped": dropped})
     elif dropped is not None:
         print(f"{len(dropped.points):,} old points dropped, and {dropped.blobs:,} blobs")
     if made.copied.missing or (dropped is not None and dropped.damaged):
@@ -128,7 +128,7 @@ def restore(
                 )
             )
     if as_json:
-        print_json(_whole(chosen, done.manifest, done.copied))
+        print_json(_report_of(chosen, done.manifest, done.copied))
     else:
         _print(chosen, done.manifest, done.copied, "verified" if dry_run else "restored")
     if done.copied.missing:
@@ -184,7 +184,7 @@ def _print(point: Point, manifest: Manifest, copied: Copied, what: str) -> None:
         print(f"zdk: and {rest:,} more; --json names them", file=sys.stderr)
 
 
-def _whole(point: Point, manifest: Manifest, copied: Copied) -> dict[str, Any]:
+def _report_of(point: Point, manifest: Manifest, copied: Copied) -> dict[str, Any]:
     return _summary(point, manifest) | {"copied": copied, "ok": not copied.missing}
 
 

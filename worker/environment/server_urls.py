@@ -11,9 +11,9 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from redis import ConnectionPool
 from redis.exceptions import RedisError
 
-from api_client.contract.amqp_tls import PREFIX, tls_arguments
-from api_client.contract.queues import AMQP_SCHEMES, BROKER_OPTIONS, REDIS_SCHEMES, is_amqp
-from api_client.contract.server_url import split_url
+from api_client.contract.amqp_tls import tls_arguments
+from api_client.contract.queues import AMQP_SCHEMES, REDIS_SCHEMES, is_amqp
+from api_client.contract.server_url import split_url, tls_options
 
 _REDIS = tuple(scheme.removesuffix("://") for scheme in REDIS_SCHEMES)
 _BROKERS = (*_REDIS, *(scheme.removesuffix("://") for scheme in AMQP_SCHEMES))
@@ -41,14 +41,11 @@ def check_broker_url(url: str) -> None:
             raise ValueError(
                 "of Redis, give one URL; behind Sentinel, an address that follows the primary"
             )
-        unknown = [name for name in _options(found) if not _is_for_broker(name)]
-        if unknown:
-            raise ValueError(
-                f"a broker takes no option {', '.join(unknown)} in its URL; leave it out "
-                "(options of TLS begin with ssl_)"
-            )
-        _check_tls(found)
-        _check_redis(part, found)
+        options = tls_options(found)
+        if found.scheme in _REDIS:
+            _check_redis(part, found)
+        else:
+            tls_arguments(options, "")
 
 
 def with_verification(url: str) -> str:
@@ -84,26 +81,7 @@ def _checked(url: str, schemes: tuple[str, ...]) -> SplitResult:
     return parts
 
 
-def _options(parts: SplitResult) -> list[str]:
-    return [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-
-
-def _is_for_broker(name: str) -> bool:
-    return name.startswith(PREFIX) or name in BROKER_OPTIONS
-
-
-def _check_tls(parts: SplitResult) -> None:
-    options = {name: value for name, value in parse_qsl(parts.query) if name.startswith(PREFIX)}
-    if parts.scheme in _REDIS or not options:
-        return
-    if parts.scheme != "amqps":
-        raise ValueError("options of TLS are for amqps:// and rediss://")
-    tls_arguments(options, "")
-
-
 def _check_redis(url: str, parts: SplitResult) -> None:
-    if parts.scheme not in _REDIS:
-        return
     database = parts.path.strip("/")
     if database and not database.isdecimal():
         raise ValueError("what follows the host must be the number of a database, such as /0")
@@ -112,7 +90,8 @@ def _check_redis(url: str, parts: SplitResult) -> None:
         # What a pool does for its first connection, which is not opened yet.
         pool.connection_class(**pool.connection_kwargs)
     except (TypeError, ValueError, RedisError):
-        names = ", ".join(_options(parts)) or "none"
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        names = ", ".join(name for name, _ in given) or "none"
         raise ValueError(
             f"the URL has an option that Redis' client does not take, or with a wrong value "
             f"(options: {names})"
